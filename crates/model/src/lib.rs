@@ -1,1 +1,32 @@
+//! What exists: nodes, ports, chassis, their states and the pure rules between them.
+//!
+//! This crate never does I/O, is never async, contains no SQL and no HTTP. Its vocabulary is that of the
+//! Bare Metal API reference, so that a reader of that document finds things by name.
 
+mod chassis;
+mod fault;
+mod ids;
+mod interface;
+mod masking;
+mod node;
+mod port;
+mod power;
+pub mod provision;
+mod timestamp;
+
+pub use chassis::Chassis;
+pub use fault::{Class, Fault, FaultKind};
+pub use ids::{
+    ChassisId, ConductorId, HistoryId, MacAddress, MacAddressError, NodeId, OperationId, PortId,
+    SessionId,
+};
+pub use interface::{InterfaceKind, Interfaces};
+pub use masking::{MASK, is_secret_key, masked};
+pub use node::{Node, NodeHealthFault};
+pub use port::Port;
+pub use power::{PowerState, PowerTarget};
+pub use provision::{Event, ProvisionState, Verb};
+pub use timestamp::Timestamp;
+
+/// A JSON object as nodes carry it (`properties`, `driver_info`, …). Key order is kept.
+pub type Object = serde_json::Map<String, serde_json::Value>;
