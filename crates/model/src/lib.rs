@@ -5,6 +5,7 @@
 
 mod chassis;
 mod fault;
+mod field;
 mod ids;
 mod interface;
 mod masking;
@@ -16,6 +17,7 @@ mod timestamp;
 
 pub use chassis::Chassis;
 pub use fault::{Class, Fault, FaultKind};
+pub use field::{FieldSource, NodeField};
 pub use ids::{
     ChassisId, ConductorId, HistoryId, MacAddress, MacAddressError, NodeId, OperationId, PortId,
     SessionId,
