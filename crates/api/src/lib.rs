@@ -1,1 +1,3 @@
+//! The Bare Metal API over HTTP.
 
+pub mod conductor;

@@ -1,0 +1,82 @@
+//! What the API asks the conductor for: calls that must answer at once (design, decision 7).
+//!
+//! The API depends on neither drivers nor the conductor crate. The server gives it an implementation: in
+//! process when both roles run together, over the internal HTTP interface otherwise.
+
+use async_trait::async_trait;
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_wire::HeartbeatBody;
+use serde_json::{Map, Value};
+
+/// Body of `PUT /v1/nodes/{ident}/states/provision` after the API has checked shape and version.
+#[derive(Debug, Clone, Default)]
+pub struct ProvisionRequest {
+    /// The verb as the client wrote it.
+    pub target: String,
+    /// String (base64 or URL) or object.
+    pub configdrive: Option<Value>,
+    pub clean_steps: Option<Value>,
+    pub deploy_steps: Option<Value>,
+    pub service_steps: Option<Value>,
+    pub rescue_password: Option<String>,
+    pub disable_ramdisk: Option<bool>,
+    pub runbook: Option<String>,
+}
+
+/// Answer of `GET /v1/nodes/{ident}/management/boot_device`.
+#[derive(Debug, Clone)]
+pub struct BootDeviceAnswer {
+    pub boot_device: Option<String>,
+    pub persistent: Option<bool>,
+}
+
+/// One line of `GET /v1/nodes/{ident}/validate`.
+#[derive(Debug, Clone)]
+pub struct InterfaceValidation {
+    pub interface: InterfaceKind,
+    /// `None`: the interface is not there (shown as null).
+    pub result: Option<bool>,
+    pub reason: Option<String>,
+}
+
+/// What the agent gets from lookup besides the node.
+#[derive(Clone)]
+pub struct LookupAnswer {
+    pub node: Node,
+    /// The token when the agent may still have it, `******` otherwise.
+    pub agent_token: String,
+}
+
+/// Calls from the API to the owning conductor.
+#[async_trait]
+pub trait Conductor: Send + Sync {
+    /// Checks that need no device run before the answer (400, 409, 503); then the intent is stored and
+    /// the node already shows its transient state.
+    async fn set_provision_state(&self, node: NodeId, request: ProvisionRequest) -> Result<(), Fault>;
+
+    async fn set_power_state(&self, node: NodeId, target: PowerTarget, timeout: Option<u64>) -> Result<(), Fault>;
+
+    async fn validate(&self, node: NodeId) -> Result<Vec<InterfaceValidation>, Fault>;
+
+    async fn get_boot_device(&self, node: NodeId) -> Result<BootDeviceAnswer, Fault>;
+
+    async fn set_boot_device(&self, node: NodeId, device: String, persistent: bool) -> Result<(), Fault>;
+
+    async fn supported_boot_devices(&self, node: NodeId) -> Result<Vec<String>, Fault>;
+
+    async fn inject_nmi(&self, node: NodeId) -> Result<(), Fault>;
+
+    /// Fills in and checks driver and interfaces of a node that is created or patched: unknown driver,
+    /// interface not enabled or not compatible, no valid default. `set_by_client` names the interfaces
+    /// that the client gave explicitly.
+    async fn check_driver(&self, node: &mut Node, set_by_client: &[InterfaceKind]) -> Result<(), Fault>;
+
+    /// `GET /v1/drivers/{name}/properties`: property name to description.
+    async fn driver_properties(&self, driver: &str) -> Result<Map<String, Value>, Fault>;
+
+    /// Finds the node of an agent by its MACs or by uuid; NotFound (with no detail) otherwise.
+    async fn lookup(&self, addresses: Vec<String>, node_uuid: Option<NodeId>) -> Result<LookupAnswer, Fault>;
+
+    /// `body` is checked for shape by the API; token, URL and state are checked here.
+    async fn heartbeat(&self, node: NodeId, body: HeartbeatBody, at: Timestamp) -> Result<(), Fault>;
+}
