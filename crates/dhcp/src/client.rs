@@ -300,7 +300,7 @@ pub enum Action {
     /// Wait for a datagram, at most until this time, then poll again.
     Wait(Duration),
     /// The lease ended and nobody renewed it: take the address off the interface. The client looks for a server again.
-    Expired(Lease),
+    Expired(Box<Lease>),
 }
 
 /// What a received datagram meant.
@@ -392,7 +392,7 @@ impl Client {
             let since = *since;
             if now >= since.saturating_add(lease.duration) {
                 self.start_over(now);
-                return Action::Expired(lease);
+                return Action::Expired(Box::new(lease));
             }
             if now < self.next_send {
                 return Action::Wait(self.next_send);

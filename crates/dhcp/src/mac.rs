@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn reads_and_writes() {
-        let good = Some(MacAddress([0x52, 0x54, 0, 0x77, 0, 0xab]));
+        let mac = MacAddress([0x52, 0x54, 0, 0x77, 0, 0xab]);
+        let good = Some(mac);
         for (input, expected) in [
             ("52:54:00:77:00:ab", good),
             ("52-54-00-77-00-AB", good),
@@ -89,7 +90,6 @@ mod tests {
         ] {
             assert_eq!(input.parse().ok(), expected, "{input}");
         }
-        let mac = good.unwrap();
         assert_eq!(mac.to_string(), "52:54:00:77:00:ab");
         assert_eq!(mac.dashed(), "52-54-00-77-00-ab");
     }
