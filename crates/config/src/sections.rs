@@ -1,0 +1,527 @@
+//! The table of options. One row is one option; everything else is derived from it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::types::{AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat};
+use crate::value::{Bad, OptionInfo, OptionValue};
+
+/// A value as a source gives it.
+#[derive(Clone, Copy)]
+pub enum Given<'a, 'i> {
+    Toml(&'a Spanned<DeValue<'i>>),
+    Text(&'a str),
+}
+
+impl Given<'_, '_> {
+    fn read<T: OptionValue>(self) -> Result<T, Bad> {
+        match self {
+            Given::Toml(value) => T::from_toml(value),
+            Given::Text(text) => T::from_text(text),
+        }
+    }
+}
+
+macro_rules! sections {
+    ($(
+        $(#[doc = $section_doc:literal])*
+        $field:ident: $section:ident = $section_name:literal {
+            $(
+                #[reader($reader:literal)]
+                $(#[doc = $doc:literal])*
+                $option:ident: $ty:ty = $default:expr,
+            )*
+        }
+    )*) => {
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Debug, Clone)]
+            pub struct $section {
+                $($(#[doc = $doc])* pub $option: $ty,)*
+            }
+
+            impl Default for $section {
+                fn default() -> Self {
+                    Self { $($option: $default,)* }
+                }
+            }
+
+            impl $section {
+                const OPTIONS: &'static [&'static str] = &[$(stringify!($option)),*];
+
+                fn set(&mut self, option: &str, given: Given<'_, '_>) -> Result<(), Bad> {
+                    match option {
+                        $(stringify!($option) => self.$option = given.read()?,)*
+                        _ => return Err(Bad::new("unknown option")),
+                    }
+                    Ok(())
+                }
+            }
+        )*
+
+        /// All settings.
+        #[derive(Debug, Clone, Default)]
+        pub struct Config {
+            $($(#[doc = $section_doc])* pub $field: $section,)*
+        }
+
+        /// Section names with their options' names.
+        pub const SECTIONS: &[(&str, &[&str])] = &[$(($section_name, $section::OPTIONS)),*];
+
+        impl Config {
+            /// Sets one option; section and option are known to exist.
+            pub(crate) fn set(&mut self, section: &str, option: &str, given: Given<'_, '_>) -> Result<(), Bad> {
+                match section {
+                    $($section_name => self.$field.set(option, given),)*
+                    _ => Err(Bad::new("unknown section")),
+                }
+            }
+        }
+
+        pub fn options() -> Vec<OptionInfo> {
+            let mut all = Vec::new();
+            $({
+                let section_doc: String = [$($section_doc),*].map(str::trim).join(" ");
+                let defaults = $section::default();
+                $(all.push(OptionInfo {
+                    section: $section_name,
+                    section_doc: section_doc.clone(),
+                    name: stringify!($option),
+                    kind: <$ty as OptionValue>::kind(),
+                    default: defaults.$option.show(),
+                    doc: [$($doc),*].map(str::trim).join(" "),
+                    reader: $reader,
+                });)*
+            })*
+            all
+        }
+    };
+}
+
+/// Name of this machine.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+fn list(items: &[&str]) -> Vec<String> {
+    items.iter().map(|&item| item.to_owned()).collect()
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+sections! {
+    /// What concerns every part: identity, authentication, hardware types and interfaces.
+    default: Defaults = "DEFAULT" {
+        #[reader("conductor, api")]
+        /// Name of this conductor, unique among all. A restarted conductor must keep it.
+        host: String = host_name(),
+        #[reader("conductor, netboot, server")]
+        /// Address of this machine as nodes reach it; default of several URLs below.
+        my_ip: IpAddr = IpAddr::from([127, 0, 0, 1]),
+        #[reader("server, conductor, netboot")]
+        /// Directory for everything that must outlive a restart: database, generated boot files, certificates of agents.
+        state_path: PathBuf = "/var/lib/bessemer".into(),
+        #[reader("api")]
+        /// Who may call the API: everyone (noauth) or users of a password file (http_basic). There is no default. keystone is not built yet and is refused.
+        auth_strategy: Option<AuthStrategy> = None,
+        #[reader("api")]
+        /// Password file for http_basic: Apache htpasswd, bcrypt entries only (`htpasswd -nbB user password`). Read anew when it changes.
+        http_basic_auth_user_file: PathBuf = "/etc/bessemer/htpasswd".into(),
+        #[reader("api")]
+        /// `resource_class` of a new node that names none.
+        default_resource_class: Option<String> = None,
+        #[reader("api")]
+        /// `conductor_group` of a new node that names none.
+        default_conductor_group: String = String::new(),
+        #[reader("drivers")]
+        /// Hardware types that nodes may use.
+        enabled_hardware_types: Vec<String> = list(&["ipmi"]),
+        #[reader("drivers")]
+        /// Implementations of the bios interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_bios_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Bios interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_bios_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the boot interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_boot_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Boot interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_boot_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the console interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_console_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Console interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_console_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the deploy interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_deploy_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Deploy interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_deploy_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the firmware interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_firmware_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Firmware interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_firmware_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the inspect interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_inspect_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Inspect interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_inspect_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the management interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_management_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Management interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_management_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the network interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_network_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Network interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_network_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the power interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_power_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Power interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_power_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the raid interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_raid_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Raid interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_raid_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the rescue interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_rescue_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Rescue interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_rescue_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the storage interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_storage_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Storage interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_storage_interface: Option<String> = None,
+        #[reader("drivers")]
+        /// Implementations of the vendor interface that nodes may use. Not set: all that the enabled hardware types support.
+        enabled_vendor_interfaces: Option<Vec<String>> = None,
+        #[reader("drivers")]
+        /// Vendor interface of a new node that names none. Not set: the first that its hardware type and the enabled ones share.
+        default_vendor_interface: Option<String> = None,
+    }
+    /// The Bare Metal API over HTTP.
+    api: Api = "api" {
+        #[reader("server")]
+        /// Address that the API listens on.
+        host_ip: IpAddr = IpAddr::from([0, 0, 0, 0]),
+        #[reader("server, conductor")]
+        /// TCP port that the API listens on.
+        port: u16 = 6385,
+        #[reader("api, conductor")]
+        /// URL of the API in links, for clients behind a proxy. Not set: what the client's request was sent to.
+        public_endpoint: Option<String> = None,
+        #[reader("api")]
+        /// Most items of one list answer; a larger `limit` is cut to it. At most 1000.
+        max_limit: u32 = 1000,
+        #[reader("api")]
+        /// Deepest nesting of a request body.
+        max_json_body_depth: u32 = 25,
+        #[reader("api")]
+        /// Largest request body, KiB.
+        max_json_body_size: u32 = 1024,
+        #[reader("api")]
+        /// Largest body of a provision request (it may carry a config drive), KiB.
+        max_json_body_size_provision: u32 = 65536,
+        #[reader("api")]
+        /// Serve lookup and heartbeat, which agents call without authentication.
+        enable_ramdisk_endpoints: bool = true,
+        #[reader("conductor")]
+        /// Answer lookups only for nodes that wait for an agent.
+        restrict_lookup: bool = true,
+        #[reader("api")]
+        /// Longest time between two heartbeats of an agent; told to it at lookup.
+        ramdisk_heartbeat_timeout: Duration = seconds(300),
+        #[reader("api")]
+        /// Steps that clients may not ask for in `clean_steps`, as `interface.step`.
+        disallow_clean_steps: Vec<String> = list(&["vendor.send_raw"]),
+        #[reader("api")]
+        /// Steps that clients may not ask for in `deploy_steps`.
+        disallow_deploy_steps: Vec<String> = list(&["vendor.send_raw"]),
+        #[reader("api")]
+        /// Steps that clients may not ask for in `service_steps`.
+        disallow_service_steps: Vec<String> = list(&["vendor.send_raw"]),
+    }
+    /// `GET /healthcheck`.
+    healthcheck: Healthcheck = "healthcheck" {
+        #[reader("api")]
+        /// Answer `/healthcheck` (200 when the database answers, 503 otherwise), without authentication.
+        enabled: bool = true,
+    }
+    /// The engine and what it does with nodes.
+    conductor: Conductor = "conductor" {
+        #[reader("conductor")]
+        /// This conductor takes only nodes of this group.
+        conductor_group: String = String::new(),
+        #[reader("conductor")]
+        /// Phases of operations that run at once.
+        workers_pool_size: u32 = 300,
+        #[reader("conductor")]
+        /// How often a conductor renews its session in the database.
+        heartbeat_interval: Duration = seconds(10),
+        #[reader("conductor")]
+        /// A session that was not renewed for so long has ended; others take its work.
+        heartbeat_timeout: Duration = seconds(60),
+        #[reader("conductor, server")]
+        /// How long running phases may take to end when the service is stopped.
+        graceful_shutdown_timeout: Duration = seconds(60),
+        #[reader("conductor")]
+        /// Time between two looks at the power state of every node; 0 = never.
+        sync_power_state_interval: Duration = seconds(120),
+        #[reader("conductor")]
+        /// Power states asked for at once by the power sync.
+        sync_power_state_workers: u32 = 8,
+        #[reader("conductor")]
+        /// When a node's power is not as recorded: true sets the node, false corrects the record.
+        force_power_state_during_sync: bool = true,
+        #[reader("conductor")]
+        /// Failed looks or corrections after which the node goes to maintenance with fault `power failure`.
+        power_state_sync_max_retries: u32 = 3,
+        #[reader("conductor")]
+        /// Time between two tries to reach nodes in maintenance with fault `power failure`; 0 = never.
+        power_failure_recovery_interval: Duration = seconds(300),
+        #[reader("conductor")]
+        /// How long a power action may take until the state is as wanted.
+        power_state_change_timeout: Duration = seconds(60),
+        #[reader("conductor")]
+        /// The same for a soft power off, which the operating system has to do.
+        soft_power_off_timeout: Duration = seconds(600),
+        #[reader("conductor")]
+        /// How long a deploy waits for the agent's next call; 0 = for ever.
+        deploy_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long cleaning waits for the agent's next call; 0 = for ever.
+        clean_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// Clean nodes before they become available. A node's own `automated_clean` goes first.
+        automated_clean: bool = true,
+        #[reader("conductor")]
+        /// Priorities of clean steps, as `interface.step` to number; 0 switches a step off.
+        clean_step_priority_override: BTreeMap<String, u32> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// Switch the node off when cleaning fails.
+        poweroff_in_cleanfail: bool = false,
+        #[reader("api")]
+        /// Nodes may be deleted while `available`.
+        allow_deleting_available_nodes: bool = true,
+        #[reader("conductor")]
+        /// Provision verbs are allowed in maintenance (deploy and rebuild never are).
+        allow_provisioning_in_maintenance: bool = true,
+        #[reader("conductor")]
+        /// Nodes being deployed at once; more are refused with 503.
+        max_concurrent_deploy: u32 = 250,
+        #[reader("conductor")]
+        /// Nodes being cleaned or deleted at once; more are refused with 503.
+        max_concurrent_clean: u32 = 50,
+        #[reader("drivers")]
+        /// Kernel of the deploy ramdisk, `file:///` or `http://`. A node's `driver_info` goes first.
+        deploy_kernel: Option<String> = None,
+        #[reader("drivers")]
+        /// The deploy ramdisk itself.
+        deploy_ramdisk: Option<String> = None,
+        #[reader("drivers")]
+        /// `deploy_kernel` by `cpu_arch` of the node.
+        deploy_kernel_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// `deploy_ramdisk` by `cpu_arch` of the node.
+        deploy_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers, api")]
+        /// Formats that images may have.
+        permitted_image_formats: Vec<String> = list(&["raw", "gpt", "qcow2", "iso"]),
+        #[reader("drivers, api")]
+        /// Do not look into images before they are used. Leave it off.
+        disable_deep_image_inspection: bool = false,
+        #[reader("drivers")]
+        /// `file://` images must lie below one of these directories.
+        file_url_allowed_paths: Vec<String> = list(&["/var/lib/bessemer"]),
+        #[reader("conductor")]
+        /// Record errors and flow ends in the nodes' history.
+        node_history: bool = true,
+    }
+    /// Deploying and cleaning.
+    deploy: Deploy = "deploy" {
+        #[reader("drivers, netboot")]
+        /// URL under which nodes reach `http_root`. Not set: `http://` my_ip `:` netboot.http_port.
+        http_url: Option<String> = None,
+        #[reader("drivers, netboot")]
+        /// Directory served to nodes over HTTP. Not set: `http` below state_path.
+        http_root: Option<PathBuf> = None,
+        #[reader("drivers")]
+        /// URL under which agents reach the API. Not set: api.public_endpoint, or `http://` my_ip `:` api.port.
+        external_callback_url: Option<String> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `deploy.erase_devices` (whole disks); 0 = off. Not set: the agent's own.
+        erase_devices_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `deploy.erase_devices_metadata`; 0 = off. Not set: the agent's own.
+        erase_devices_metadata_priority: Option<u32> = None,
+        #[reader("drivers")]
+        /// Boot mode of a node that names none.
+        default_boot_mode: BootMode = BootMode::Uefi,
+        #[reader("conductor")]
+        /// Switch a node off when its deploy fails.
+        power_off_after_deploy_failure: bool = true,
+    }
+    /// How the conductor talks to agents.
+    agent: Agent = "agent" {
+        #[reader("drivers")]
+        /// How long a command to an agent may take to be answered.
+        command_timeout: Duration = seconds(60),
+        #[reader("drivers")]
+        /// Tries of a command when the agent does not answer.
+        max_command_attempts: u32 = 3,
+        #[reader("conductor")]
+        /// Refuse agents whose callback URL is plain HTTP.
+        require_tls: bool = true,
+        #[reader("drivers")]
+        /// Talk only to an agent that shows the certificate which it announced.
+        verify_ca: bool = true,
+        #[reader("drivers, api")]
+        /// Accept MD5 checksums of images.
+        allow_md5_checksum: bool = true,
+        #[reader("drivers")]
+        /// Let agents write raw images while they download them.
+        stream_raw_images: bool = true,
+        #[reader("conductor")]
+        /// Looks at the power state after the agent was told to switch off.
+        post_deploy_get_power_state_retries: u32 = 6,
+        #[reader("conductor")]
+        /// Time between them.
+        post_deploy_get_power_state_retry_interval: Duration = seconds(5),
+    }
+    /// IPMI.
+    ipmi: Ipmi = "ipmi" {
+        #[reader("drivers")]
+        /// Longest time that a command is repeated to a BMC that does not answer.
+        command_retry_timeout: Duration = seconds(60),
+        #[reader("drivers")]
+        /// Shortest time between two requests of the same command to a BMC that does not answer.
+        min_command_interval: Duration = seconds(5),
+        #[reader("drivers")]
+        /// Ask BMCs not to drop the boot device after 60 seconds. A node's `ipmi_disable_boot_timeout` goes first.
+        disable_boot_timeout: bool = true,
+        #[reader("drivers")]
+        /// Cipher suites that may be used, best first. Empty: 17, then 3.
+        cipher_suite_versions: Vec<String> = Vec::new(),
+    }
+    /// Booting over the network.
+    pxe: Pxe = "pxe" {
+        #[reader("drivers")]
+        /// Added to the kernel command line of the ramdisk. A node's `kernel_append_params` goes first.
+        kernel_append_params: String = "nofb vga=normal".into(),
+        #[reader("netboot")]
+        /// TFTP server that DHCP names. Not set: my_ip.
+        tftp_server: Option<IpAddr> = None,
+        #[reader("netboot")]
+        /// Directory whose files TFTP serves besides the boot loaders. Not set: none.
+        tftp_root: Option<PathBuf> = None,
+        #[reader("netboot")]
+        /// Boot loader for BIOS.
+        ipxe_bootfile_name: String = "undionly.kpxe".into(),
+        #[reader("netboot")]
+        /// Boot loader for UEFI.
+        uefi_ipxe_bootfile_name: String = "snponly.efi".into(),
+    }
+    /// The database.
+    database: Database = "database" {
+        #[reader("server")]
+        /// `sqlite:///absolute/path` or `postgresql://user:password@host/name` (a unix socket: `?host=/directory`). Not set: SQLite below state_path.
+        connection: Option<SecretString> = None,
+        #[reader("server")]
+        /// Connections for reading, at most.
+        max_pool_size: u32 = 5,
+        #[reader("server")]
+        /// How long a write waits for its turn.
+        sqlite_max_wait_for_retry: Duration = seconds(10),
+    }
+    /// What the fake interfaces pretend to take, for tests and load runs.
+    fake: Fake = "fake" {
+        #[reader("drivers")]
+        /// Power actions.
+        power_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Preparing a boot.
+        boot_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Each deploy or clean step.
+        deploy_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Boot device and the like.
+        management_delay: FakeDelay = FakeDelay::default(),
+    }
+    /// The built-in DHCP, TFTP and HTTP service. Upstream leaves these to dnsmasq and a web server.
+    netboot: Netboot = "netboot" {
+        #[reader("netboot, server")]
+        /// Serve DHCP, TFTP and HTTP to nodes.
+        enabled: bool = false,
+        #[reader("netboot")]
+        /// Network interface on which DHCP and router advertisements are answered.
+        interface: Option<String> = None,
+        #[reader("netboot")]
+        /// Address that TFTP and HTTP listen on.
+        listen_address: IpAddr = IpAddr::from([0, 0, 0, 0]),
+        #[reader("netboot")]
+        /// UDP port of DHCP; other than 67 only for tests.
+        dhcp_port: u16 = 67,
+        #[reader("netboot")]
+        /// UDP port of TFTP.
+        tftp_port: u16 = 69,
+        #[reader("netboot")]
+        /// TCP port of HTTP.
+        http_port: u16 = 8080,
+        #[reader("netboot")]
+        /// Directory with the boot loaders (Debian: package ipxe).
+        loader_dir: PathBuf = "/usr/lib/ipxe".into(),
+        #[reader("netboot")]
+        /// Directory with boot scripts that replace the built-in ones.
+        templates_dir: Option<PathBuf> = None,
+        #[reader("netboot")]
+        /// Send IPv6 router advertisements: without any router iPXE waits 15 seconds for one.
+        ra: bool = false,
+    }
+    /// Addresses for nodes.
+    dhcp: Dhcp = "dhcp" {
+        #[reader("netboot")]
+        /// Who answers DHCP for nodes: the built-in service (where netboot is enabled and a network is given), or someone else.
+        dhcp_provider: DhcpProvider = DhcpProvider::Builtin,
+        #[reader("netboot")]
+        /// Networks that the built-in DHCP serves, each a `[[dhcp.network]]` table with `cidr`, `range_start`, `range_end`, and optionally `router`, `dns` (a list), `lease_seconds` (600) and `discovery` (false: only MAC addresses of known ports are answered).
+        network: Vec<DhcpNetwork> = Vec::new(),
+    }
+    /// Log.
+    log: Log = "log" {
+        #[reader("server")]
+        /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,bessemer_ipmi=debug`.
+        level: String = "info".into(),
+        #[reader("server")]
+        /// Lines for people or JSON.
+        format: LogFormat = LogFormat::Text,
+    }
+}
