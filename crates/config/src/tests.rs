@@ -253,9 +253,9 @@ fn every_option_is_documented_and_the_example_is_valid() {
         .map(|line| match line.strip_prefix("# ") {
             Some(rest)
                 if rest.starts_with("[[")
-                    || rest
-                        .split_once(" = ")
-                        .is_some_and(|(name, _)| !name.contains(' ')) =>
+                    || rest.split_once(" = ").is_some_and(|(name, value)| {
+                        !name.contains(' ') && !value.starts_with(' ')
+                    }) =>
             {
                 format!("{rest}\n")
             }
