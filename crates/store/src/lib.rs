@@ -7,9 +7,24 @@
 //!
 //! The store knows nothing of HTTP, drivers, flows or the network.
 
+mod boot;
+mod chassis;
+mod db;
+pub mod document;
 mod error;
+mod failure;
+mod lease;
+mod list;
+mod node;
+mod operation;
+mod port;
+mod session;
+mod sql;
 mod store;
+pub mod testing;
+mod timeline;
 mod types;
+mod writer;
 
 pub use error::StoreError;
 pub use store::Store;

@@ -1,0 +1,231 @@
+//! Opens a database of either engine: connections, pools, migrations.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
+
+use crate::failure::Failure;
+use crate::sql::{Connection, Inner};
+use crate::writer::SqliteWriter;
+use crate::{Settings, StoreError};
+
+/// The migrations of each engine: version, description, text. Never change one that was released.
+pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "first",
+    include_str!("../migrations/sqlite/0001_first.sql"),
+)];
+pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "first",
+    include_str!("../migrations/postgres/0001_first.sql"),
+)];
+
+/// An open database.
+pub(crate) struct Db {
+    pub(crate) engine: Engine,
+    pub(crate) statements: Arc<AtomicU64>,
+}
+
+pub(crate) enum Engine {
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqliteWriter,
+    },
+    Postgres {
+        pool: PgPool,
+    },
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    Migrator::with_migrations(
+        migrations
+            .iter()
+            .map(|(version, description, sql)| {
+                Migration::new(
+                    *version,
+                    (*description).into(),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
+            })
+            .collect(),
+    )
+}
+
+fn migration_failed(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error)
+        | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+            Failure::from(error).into_error()
+        }
+        error => StoreError::Internal(format!(
+            "the schema cannot be brought to this version's: {error}"
+        )),
+    }
+}
+
+/// The file behind `sqlite:///path`; SQLAlchemy's four slashes mean the same.
+fn sqlite_path(connection: &str) -> Option<PathBuf> {
+    let rest = connection.strip_prefix("sqlite://")?;
+    let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+    (path.len() > 1).then(|| PathBuf::from(path))
+}
+
+impl Db {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let engine = if settings.connection.starts_with("sqlite:") {
+            let path = sqlite_path(&settings.connection).ok_or_else(|| {
+                StoreError::Unavailable(
+                    "the connection must be sqlite:///absolute/path or postgresql://…".into(),
+                )
+            })?;
+            open_sqlite(&path, settings, &statements).await?
+        } else {
+            open_postgres(settings).await?
+        };
+        Ok(Self { engine, statements })
+    }
+
+    /// A connection for reading.
+    pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
+        let inner = match &self.engine {
+            Engine::Sqlite { readers, .. } => Inner::SqliteReader(readers.acquire().await?),
+            Engine::Postgres { pool } => Inner::PostgresReader(pool.acquire().await?),
+        };
+        Ok(Connection {
+            inner,
+            statements: Arc::clone(&self.statements),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite { readers, writer } => {
+                // The last connection that closes moves the log into the database: the writer's.
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres { pool } => pool.close().await,
+        }
+    }
+}
+
+/// Creates the file readable by its owner only: it holds the passwords of BMCs. SQLite gives its log the
+/// same mode.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| StoreError::Storage(format!("{}: {error}", path.display())))
+}
+
+async fn open_sqlite(
+    path: &Path,
+    settings: &Settings,
+    statements: &Arc<AtomicU64>,
+) -> Result<Engine, StoreError> {
+    create_private(path)?;
+    let common = SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(settings.busy_timeout)
+        .disable_statement_logging();
+    let connect = || async {
+        common
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .statement_cache_capacity(200)
+            .connect()
+            .await
+            .map_err(|error| Failure::from(error).into_error())
+    };
+    let mut connection: SqliteConnection = connect().await?;
+    migrator(SQLITE_MIGRATIONS)
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(migration_failed)?;
+    let readers = PoolOptions::new()
+        .max_connections(settings.readers.max(1))
+        .min_connections(0)
+        .acquire_timeout(settings.busy_timeout.max(Duration::from_secs(1)))
+        .idle_timeout(Some(Duration::from_secs(60)))
+        .test_before_acquire(false)
+        .connect_lazy_with(
+            common
+                .clone()
+                .read_only(true)
+                .statement_cache_capacity(50)
+                // kibibytes; a reader needs little more than the page that it is on
+                .pragma("cache_size", "-1000"),
+        );
+    let writer = SqliteWriter::start(connection, settings.busy_timeout, Arc::clone(statements));
+    Ok(Engine::Sqlite { readers, writer })
+}
+
+async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
+    // SQLAlchemy names its driver in the scheme: postgresql+psycopg2://
+    let (scheme, rest) = settings
+        .connection
+        .split_once("://")
+        .unwrap_or(("", settings.connection.as_str()));
+    let scheme = scheme.split_once('+').map_or(scheme, |(name, _)| name);
+    if !matches!(scheme, "postgresql" | "postgres") {
+        return Err(StoreError::Unavailable(
+            "the connection must be sqlite:///absolute/path or postgresql://…".into(),
+        ));
+    }
+    let options = PgConnectOptions::from_str(&format!("{scheme}://{rest}"))
+        // The text of the error may repeat the password.
+        .map_err(|_| StoreError::Unavailable("the connection is not a valid URL".into()))?
+        .application_name("bessemer")
+        // A sequential scan locks the whole table against serializable writers, also where a table is so
+        // small that the planner thinks it cheap.
+        .options([("enable_seqscan", "off")])
+        .disable_statement_logging();
+    let pool: PgPool = PoolOptions::new()
+        // two more than readers: the listener's and one for writing
+        .max_connections(settings.readers.max(1).saturating_add(3))
+        .min_connections(0)
+        .acquire_timeout(settings.busy_timeout.max(Duration::from_secs(1)))
+        .idle_timeout(Some(Duration::from_secs(60)))
+        .connect_with(options)
+        .await
+        .map_err(|error| Failure::from(error).into_error())?;
+    migrator(POSTGRES_MIGRATIONS)
+        .run(&pool)
+        .await
+        .map_err(migration_failed)?;
+    Ok(Engine::Postgres { pool })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_urls() {
+        let check =
+            |url: &str, want: Option<&str>| assert_eq!(sqlite_path(url), want.map(PathBuf::from));
+        check("sqlite:///var/lib/b.db", Some("/var/lib/b.db"));
+        check("sqlite:////var/lib/b.db", Some("//var/lib/b.db"));
+        check("sqlite:///var/lib/b.db?mode=rwc", Some("/var/lib/b.db"));
+        check("sqlite://", None);
+        check("mysql://x", None);
+    }
+}

@@ -1,0 +1,803 @@
+//! Nodes: the columns, the document beside them, and the one way in which a node changes.
+
+use std::sync::Arc;
+
+use bessemer_model::{
+    InterfaceKind, Interfaces, MASK, MacAddress, Node, NodeField, NodeId, Timestamp, is_secret_key,
+    masked,
+};
+
+use crate::failure::Failure;
+use crate::list::{Conditions, Listed, page_clause};
+use crate::sql::{Connection, Cursor, Kind, Row, ToValue, Value, args, placeholders};
+use crate::store::{Store, Wakes};
+use crate::timeline;
+use crate::{
+    NodeChange, NodeFilter, NodeRow, Page, StoreError, TimelineEvent, TimelineSource, document,
+};
+
+/// Where a column shows, which decides what a change of it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// In the document, which is then rewritten.
+    Document,
+    /// Spliced in at output.
+    Volatile,
+    /// Kept by the store itself.
+    Own,
+}
+
+macro_rules! node_columns {
+    ($($group:ident $field:ident $column:literal),* $(,)?) => {
+        /// Every column, in the order in which [`read_node`] takes them.
+        pub(crate) const COLUMNS: &str = concat!(
+            $($column, ", ",)*
+            "bios_interface, boot_interface, console_interface, deploy_interface, ",
+            "firmware_interface, inspect_interface, management_interface, network_interface, ",
+            "power_interface, raid_interface, rescue_interface, storage_interface, vendor_interface"
+        );
+
+        fn read_columns(cursor: &mut Cursor<'_>) -> Result<Node, Failure> {
+            Ok(Node {
+                $($field: cursor.take()?,)*
+                interfaces: read_interfaces(cursor)?,
+            })
+        }
+
+        /// The columns in which a node differs from what it was; all of them for a new one.
+        fn changed_columns(before: Option<&Node>, node: &Node) -> Vec<(Group, &'static str, Value)> {
+            let mut out = Vec::new();
+            $(if before.is_none_or(|before| before.$field != node.$field) {
+                out.push((Group::$group, $column, node.$field.to_value()));
+            })*
+            for kind in InterfaceKind::ALL {
+                let name = node.interfaces.get(kind);
+                if before.is_none_or(|before| before.interfaces.get(kind) != name) {
+                    out.push((Group::Document, kind.field(), name.to_value()));
+                }
+            }
+            out
+        }
+    };
+}
+
+node_columns! {
+    Document id "uuid",
+    Own revision "revision",
+    Document name "name",
+    Document driver "driver",
+    Document chassis "chassis_uuid",
+    Document driver_info "driver_info",
+    Document properties "properties",
+    Document extra "extra",
+    Document instance_info "instance_info",
+    Volatile driver_internal_info "driver_internal_info",
+    Document network_data "network_data",
+    Document raid_config "raid_config",
+    Document target_raid_config "target_raid_config",
+    Volatile clean_step "clean_step",
+    Volatile deploy_step "deploy_step",
+    Volatile service_step "service_step",
+    Document traits "traits",
+    Volatile power_state "power_state",
+    Volatile target_power_state "target_power_state",
+    Volatile provision_state "provision_state",
+    Volatile target_provision_state "target_provision_state",
+    Volatile provision_updated_at "provision_updated_at",
+    Volatile last_error "last_error",
+    Own reservation "reservation",
+    Volatile conductor "conductor",
+    Volatile maintenance "maintenance",
+    Volatile maintenance_reason "maintenance_reason",
+    Volatile fault "fault",
+    Document protected "protected",
+    Document protected_reason "protected_reason",
+    Document retired "retired",
+    Document retired_reason "retired_reason",
+    Document automated_clean "automated_clean",
+    Document disable_power_off "disable_power_off",
+    Volatile console_enabled "console_enabled",
+    Document instance_uuid "instance_uuid",
+    Document instance_name "instance_name",
+    Document resource_class "resource_class",
+    Document conductor_group "conductor_group",
+    Document owner "owner",
+    Document lessee "lessee",
+    Document shard "shard",
+    Document parent_node "parent_node",
+    Volatile allocation_uuid "allocation_uuid",
+    Document description "description",
+    Volatile boot_mode "boot_mode",
+    Volatile secure_boot "secure_boot",
+    Volatile health "health",
+    Volatile inspection_started_at "inspection_started_at",
+    Volatile inspection_finished_at "inspection_finished_at",
+    Document created_at "created_at",
+    Own updated_at "updated_at",
+}
+
+fn read_interfaces(cursor: &mut Cursor<'_>) -> Result<Interfaces, Failure> {
+    let mut interfaces = Interfaces::default();
+    for kind in InterfaceKind::ALL {
+        interfaces.set(kind, cursor.take()?);
+    }
+    Ok(interfaces)
+}
+
+pub(crate) fn read_node(row: &Row) -> Result<Node, Failure> {
+    read_columns(&mut row.cursor())
+}
+
+/// How a volatile column becomes JSON.
+#[derive(Debug, Clone, Copy)]
+enum Render {
+    Text,
+    Json,
+    Masked,
+    Time,
+    Bool,
+}
+
+/// The members that are spliced in at output, with their columns.
+const VOLATILE: &[(NodeField, &str, Render)] = &[
+    (NodeField::UpdatedAt, "updated_at", Render::Time),
+    (NodeField::BootMode, "boot_mode", Render::Text),
+    (NodeField::CleanStep, "clean_step", Render::Json),
+    (NodeField::ConsoleEnabled, "console_enabled", Render::Bool),
+    (NodeField::DeployStep, "deploy_step", Render::Json),
+    (
+        NodeField::DriverInternalInfo,
+        "driver_internal_info",
+        Render::Masked,
+    ),
+    (NodeField::Fault, "fault", Render::Text),
+    (NodeField::Health, "health", Render::Text),
+    (
+        NodeField::InspectionFinishedAt,
+        "inspection_finished_at",
+        Render::Time,
+    ),
+    (
+        NodeField::InspectionStartedAt,
+        "inspection_started_at",
+        Render::Time,
+    ),
+    (NodeField::LastError, "last_error", Render::Text),
+    (NodeField::Maintenance, "maintenance", Render::Bool),
+    (
+        NodeField::MaintenanceReason,
+        "maintenance_reason",
+        Render::Text,
+    ),
+    (NodeField::PowerState, "power_state", Render::Text),
+    (NodeField::ProvisionState, "provision_state", Render::Text),
+    (
+        NodeField::ProvisionUpdatedAt,
+        "provision_updated_at",
+        Render::Time,
+    ),
+    (NodeField::Reservation, "reservation", Render::Text),
+    (NodeField::SecureBoot, "secure_boot", Render::Bool),
+    (NodeField::ServiceStep, "service_step", Render::Json),
+    (
+        NodeField::TargetPowerState,
+        "target_power_state",
+        Render::Text,
+    ),
+    (
+        NodeField::TargetProvisionState,
+        "target_provision_state",
+        Render::Text,
+    ),
+    (NodeField::Conductor, "conductor", Render::Text),
+    (NodeField::AllocationUuid, "allocation_uuid", Render::Text),
+];
+
+impl Render {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Text | Self::Json | Self::Masked => Kind::Text,
+            Self::Time => Kind::Int,
+            Self::Bool => Kind::Bool,
+        }
+    }
+
+    fn render(self, value: Value) -> String {
+        match (self, value) {
+            (Self::Json, Value::Text(text)) => text,
+            (Self::Masked, Value::Text(text)) => mask_text(text),
+            (Self::Text, Value::Text(text)) => serde_json::Value::from(text).to_string(),
+            (Self::Time, Value::Int(at)) => format!("\"{}\"", Timestamp(at)),
+            (_, Value::Bool(flag)) => flag.to_string(),
+            _ => "null".to_owned(),
+        }
+    }
+}
+
+/// Masks a stored object, and only reads it when there is a key to hide.
+fn mask_text(text: String) -> String {
+    if !is_secret_key(&text) {
+        return text;
+    }
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(value) => masked(&value).to_string(),
+        Err(_) => format!("\"{MASK}\""),
+    }
+}
+
+/// What lists take from a row: uuid, document, then the volatile columns.
+fn row_columns() -> String {
+    let mut sql = String::from("node.uuid, node_document.document");
+    for (_, column, _) in VOLATILE {
+        sql.push_str(", node.");
+        sql.push_str(column);
+    }
+    sql
+}
+
+const ROW_TABLES: &str = "node JOIN node_document ON node_document.id = node.id";
+
+fn read_row(row: &Row) -> Result<NodeRow, Failure> {
+    let id = row.get(0)?;
+    let document: Vec<u8> = row.get(1)?;
+    let mut volatile = Vec::with_capacity(VOLATILE.len());
+    let mut provision_state = None;
+    for (index, (field, _, render)) in VOLATILE.iter().enumerate() {
+        let index = index + 2;
+        if *field == NodeField::ProvisionState {
+            provision_state = Some(row.get(index)?);
+        }
+        volatile.push((*field, render.render(row.value(index, render.kind())?)));
+    }
+    Ok(NodeRow {
+        id,
+        document: document.into(),
+        volatile,
+        provision_state: provision_state.ok_or_else(|| {
+            StoreError::Internal("provision_state is not among the volatile columns".into())
+        })?,
+    })
+}
+
+const LISTED: Listed = Listed {
+    table: "node",
+    ident: "uuid",
+    sortable: &[
+        ("uuid", "uuid", Kind::Text),
+        ("name", "name", Kind::Text),
+        ("driver", "driver", Kind::Text),
+        ("chassis_uuid", "chassis_uuid", Kind::Text),
+        ("chassis_id", "chassis_uuid", Kind::Text),
+        ("power_state", "power_state", Kind::Text),
+        ("target_power_state", "target_power_state", Kind::Text),
+        ("provision_state", "provision_state", Kind::Text),
+        (
+            "target_provision_state",
+            "target_provision_state",
+            Kind::Text,
+        ),
+        ("provision_updated_at", "provision_updated_at", Kind::Int),
+        ("last_error", "last_error", Kind::Text),
+        ("reservation", "reservation", Kind::Text),
+        ("conductor", "conductor", Kind::Text),
+        ("maintenance", "maintenance", Kind::Bool),
+        ("maintenance_reason", "maintenance_reason", Kind::Text),
+        ("fault", "fault", Kind::Text),
+        ("protected", "protected", Kind::Bool),
+        ("protected_reason", "protected_reason", Kind::Text),
+        ("retired", "retired", Kind::Bool),
+        ("retired_reason", "retired_reason", Kind::Text),
+        ("automated_clean", "automated_clean", Kind::Bool),
+        ("disable_power_off", "disable_power_off", Kind::Bool),
+        ("console_enabled", "console_enabled", Kind::Bool),
+        ("instance_uuid", "instance_uuid", Kind::Text),
+        ("instance_name", "instance_name", Kind::Text),
+        ("resource_class", "resource_class", Kind::Text),
+        ("conductor_group", "conductor_group", Kind::Text),
+        ("owner", "owner", Kind::Text),
+        ("lessee", "lessee", Kind::Text),
+        ("shard", "shard", Kind::Text),
+        ("parent_node", "parent_node", Kind::Text),
+        ("allocation_uuid", "allocation_uuid", Kind::Text),
+        ("allocation_id", "allocation_uuid", Kind::Text),
+        ("description", "description", Kind::Text),
+        ("boot_mode", "boot_mode", Kind::Text),
+        ("secure_boot", "secure_boot", Kind::Bool),
+        ("health", "health", Kind::Text),
+        ("inspection_started_at", "inspection_started_at", Kind::Int),
+        (
+            "inspection_finished_at",
+            "inspection_finished_at",
+            Kind::Int,
+        ),
+        ("bios_interface", "bios_interface", Kind::Text),
+        ("boot_interface", "boot_interface", Kind::Text),
+        ("console_interface", "console_interface", Kind::Text),
+        ("deploy_interface", "deploy_interface", Kind::Text),
+        ("firmware_interface", "firmware_interface", Kind::Text),
+        ("inspect_interface", "inspect_interface", Kind::Text),
+        ("management_interface", "management_interface", Kind::Text),
+        ("network_interface", "network_interface", Kind::Text),
+        ("power_interface", "power_interface", Kind::Text),
+        ("raid_interface", "raid_interface", Kind::Text),
+        ("rescue_interface", "rescue_interface", Kind::Text),
+        ("storage_interface", "storage_interface", Kind::Text),
+        ("vendor_interface", "vendor_interface", Kind::Text),
+        ("created_at", "created_at", Kind::Int),
+        ("updated_at", "updated_at", Kind::Int),
+    ],
+};
+
+fn conditions(filter: &NodeFilter) -> Conditions {
+    let mut all = Conditions::default();
+    all.equals("node.chassis_uuid", filter.chassis.as_ref());
+    all.equals("node.instance_uuid", filter.instance_uuid.as_ref());
+    all.equals("node.instance_name", filter.instance_name.as_ref());
+    if let Some(associated) = filter.associated {
+        all.is_null("node.instance_uuid", !associated);
+    }
+    all.equals("node.maintenance", filter.maintenance);
+    all.equals("node.retired", filter.retired);
+    if let Some(states) = &filter.provision_states {
+        all.one_of("node.provision_state", states);
+    }
+    all.equals("node.driver", filter.driver.as_ref());
+    all.equals("node.resource_class", filter.resource_class.as_ref());
+    all.equals("node.fault", filter.fault.as_ref());
+    all.equals("node.conductor_group", filter.conductor_group.as_ref());
+    all.equals("node.owner", filter.owner.as_ref());
+    all.equals("node.lessee", filter.lessee.as_ref());
+    if let Some(project) = &filter.project {
+        let arg = all.arg(project);
+        all.and(format!("(node.owner = {arg} OR node.lessee = {arg})"));
+    }
+    if let Some(text) = &filter.description_contains {
+        all.contains("node.description", text);
+    }
+    if let Some(shards) = &filter.shards {
+        all.one_of("node.shard", shards);
+    }
+    if let Some(sharded) = filter.sharded {
+        all.is_null("node.shard", !sharded);
+    }
+    if filter.parent_node.is_some() {
+        all.equals("node.parent_node", filter.parent_node);
+    } else if !filter.include_children {
+        all.is_null("node.parent_node", true);
+    }
+    all
+}
+
+fn select(condition: &str) -> String {
+    format!("SELECT {COLUMNS} FROM node WHERE {condition}")
+}
+
+pub(crate) fn not_found(id: impl ToString) -> StoreError {
+    StoreError::NotFound {
+        what: "Node",
+        id: id.to_string(),
+    }
+}
+
+pub(crate) async fn load(connection: &mut Connection, id: NodeId) -> Result<Option<Node>, Failure> {
+    connection
+        .row(select("uuid = $1"), args![id], read_node)
+        .await
+}
+
+/// Loads a node that has to be there.
+pub(crate) async fn require(connection: &mut Connection, id: NodeId) -> Result<Node, Failure> {
+    Ok(load(connection, id).await?.ok_or_else(|| not_found(id))?)
+}
+
+/// The nodes of these ids, in no particular order.
+pub(crate) async fn load_many(
+    connection: &mut Connection,
+    ids: &[NodeId],
+) -> Result<Vec<Node>, Failure> {
+    connection
+        .rows(
+            select(&format!("uuid IN ({})", placeholders(1, ids.len()))),
+            ids.iter().map(ToValue::to_value).collect(),
+            read_node,
+        )
+        .await
+}
+
+/// By UUID, else by name: what looks like a UUID is never looked up as a name.
+fn by_ident(ident: &str) -> (&'static str, Value) {
+    match ident.parse::<NodeId>() {
+        Ok(id) => ("node.uuid = $1", id.to_value()),
+        Err(_) => ("node.name = $1", ident.to_value()),
+    }
+}
+
+fn duplicate(failure: Failure, node: &Node) -> Failure {
+    let Failure::Unique(index) = failure else {
+        return failure;
+    };
+    let (field, value) = match index.as_str() {
+        "node_uuid_key" => ("uuid", node.id.to_string()),
+        "node_name_key" => ("name", node.name.clone().unwrap_or_default()),
+        "node_instance_uuid_key" => (
+            "instance_uuid",
+            node.instance_uuid.clone().unwrap_or_default(),
+        ),
+        _ => return Failure::Unique(index),
+    };
+    StoreError::Duplicate {
+        what: "node",
+        field,
+        value,
+    }
+    .into()
+}
+
+/// A reference that a foreign key guards, with the sentence that names it.
+async fn check_chassis(connection: &mut Connection, node: &Node) -> Result<(), Failure> {
+    if let Some(chassis) = node.chassis
+        && crate::chassis::load(connection, chassis).await?.is_none()
+    {
+        return Err(crate::chassis::not_found(chassis).into());
+    }
+    Ok(())
+}
+
+async fn insert(connection: &mut Connection, node: &Node) -> Result<(), Failure> {
+    check_chassis(connection, node).await?;
+    let (names, values): (Vec<_>, Vec<_>) = changed_columns(None, node)
+        .into_iter()
+        .map(|(_, name, value)| (name, value))
+        .unzip();
+    let sql = format!(
+        "INSERT INTO node ({}) VALUES ({}) RETURNING id",
+        names.join(", "),
+        placeholders(1, names.len())
+    );
+    let id: Option<i64> = connection
+        .row(sql, values, |row| row.get(0))
+        .await
+        .map_err(|failure| duplicate(failure, node))?;
+    let id = id.ok_or_else(|| StoreError::Internal("a new node got no row id".into()))?;
+    connection
+        .execute(
+            "INSERT INTO node_document (id, document) VALUES ($1, $2)",
+            args![id, document::encode(node)],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Applies a change to a node as it is now and writes the columns that differ. The store itself keeps the
+/// id, revision, times and reservation; a new provision state goes to the timeline, after `events`.
+pub(crate) async fn apply(
+    connection: &mut Connection,
+    before: Node,
+    reservation: Option<Option<String>>,
+    change: &NodeChange,
+    events: &[TimelineEvent],
+) -> Result<Node, Failure> {
+    let mut after = before.clone();
+    change(&mut after).map_err(Failure::from)?;
+    let now = Timestamp::now();
+    after.id = before.id;
+    after.revision = before.revision;
+    after.created_at = before.created_at;
+    after.updated_at = before.updated_at;
+    after.reservation = before.reservation.clone();
+    let mut state_event = None;
+    if after.provision_state != before.provision_state {
+        after.provision_updated_at = Some(now);
+        let target = after
+            .target_provision_state
+            .map(|target| format!(" (target {target})"))
+            .unwrap_or_default();
+        state_event = Some(TimelineEvent {
+            at: now,
+            source: TimelineSource::State,
+            text: format!(
+                "\"{}\" -> \"{}\"{target}",
+                before.provision_state, after.provision_state
+            ),
+            data: None,
+        });
+    }
+    let mut columns = changed_columns(Some(&before), &after);
+    if !columns.is_empty() {
+        // A lease alone, which is only a view, raises neither.
+        after.revision = before.revision.saturating_add(1);
+        after.updated_at = Some(now);
+        columns.push((Group::Own, "revision", after.revision.to_value()));
+        columns.push((Group::Own, "updated_at", after.updated_at.to_value()));
+    }
+    if let Some(reservation) = reservation
+        && reservation != before.reservation
+    {
+        columns.push((Group::Own, "reservation", reservation.to_value()));
+        after.reservation = reservation;
+    }
+    if after.chassis != before.chassis {
+        check_chassis(connection, &after).await?;
+    }
+    if !columns.is_empty() {
+        let mut sql = String::from("UPDATE node SET ");
+        let mut values = Vec::with_capacity(columns.len() + 1);
+        let mut document_changed = false;
+        for (group, name, value) in columns {
+            document_changed |= group == Group::Document;
+            if !values.is_empty() {
+                sql.push_str(", ");
+            }
+            values.push(value);
+            sql.push_str(&format!("{name} = ${}", values.len()));
+        }
+        values.push(after.id.to_value());
+        sql.push_str(&format!(" WHERE uuid = ${}", values.len()));
+        connection
+            .execute(sql, values)
+            .await
+            .map_err(|failure| duplicate(failure, &after))?;
+        if document_changed {
+            connection
+                .execute(
+                    "UPDATE node_document SET document = $1 WHERE id = (SELECT id FROM node WHERE uuid = $2)",
+                    args![document::encode(&after), after.id],
+                )
+                .await?;
+        }
+    }
+    timeline::insert(connection, after.id, events).await?;
+    if let Some(event) = state_event {
+        timeline::insert(connection, after.id, &[event]).await?;
+    }
+    Ok(after)
+}
+
+/// The host that holds the lease of the node's running operation, if any does.
+pub(crate) async fn lease_holder(
+    connection: &mut Connection,
+    node: NodeId,
+) -> Result<Option<String>, Failure> {
+    let clock = connection.clock().await?;
+    connection
+        .row(
+            "SELECT session.hostname FROM operation JOIN session ON session.uuid = operation.owner \
+             WHERE operation.node = $1 AND operation.status = 'running' \
+             AND session.ended = $2 AND session.expires_at > $3",
+            args![node, false, clock],
+            |row| row.get(0),
+        )
+        .await
+}
+
+async fn refuse_locked(connection: &mut Connection, node: NodeId) -> Result<(), Failure> {
+    match lease_holder(connection, node).await? {
+        None => Ok(()),
+        Some(holder) => Err(StoreError::Locked {
+            node: node.to_string(),
+            holder,
+        }
+        .into()),
+    }
+}
+
+/// Refuses when the node has an open operation: `Locked` while a lease is held, else `OperationOpen`.
+pub(crate) async fn refuse_open(connection: &mut Connection, node: NodeId) -> Result<(), Failure> {
+    refuse_locked(connection, node).await?;
+    let open: Option<String> = connection
+        .row(
+            "SELECT flow FROM operation WHERE node = $1 AND status IN ('ready', 'running', 'waiting')",
+            args![node],
+            |row| row.get(0),
+        )
+        .await?;
+    match open {
+        None => Ok(()),
+        Some(flow) => Err(StoreError::OperationOpen { node, flow }.into()),
+    }
+}
+
+impl Store {
+    /// Stores a new node (revision 1).
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] for uuid, name or instance_uuid; [`StoreError::NotFound`] for its chassis.
+    pub async fn create_node(
+        &self,
+        node: &Node,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<(), StoreError> {
+        let node = Arc::new(Node {
+            revision: 1,
+            reservation: None,
+            ..node.clone()
+        });
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        self.write("create_node", Wakes::Nobody, move |tx| {
+            let (node, events) = (Arc::clone(&node), Arc::clone(&events));
+            Box::pin(async move {
+                insert(tx, &node).await?;
+                timeline::insert(tx, node.id, &events).await
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    pub async fn get_node(&self, id: NodeId) -> Result<Option<Node>, StoreError> {
+        Ok(load(&mut self.reader().await?, id).await?)
+    }
+
+    /// By UUID or name.
+    pub async fn find_node(&self, ident: &str) -> Result<Option<Node>, StoreError> {
+        let (condition, value) = by_ident(ident);
+        let mut connection = self.reader().await?;
+        Ok(connection
+            .row(select(condition), vec![value], read_node)
+            .await?)
+    }
+
+    /// By any of the MAC addresses of its ports; `None` when none or more than one node matches.
+    pub async fn find_node_by_macs(&self, macs: &[MacAddress]) -> Result<Option<Node>, StoreError> {
+        if macs.is_empty() {
+            return Ok(None);
+        }
+        let mut connection = self.reader().await?;
+        let mut nodes = connection
+            .rows(
+                format!(
+                    "{} LIMIT 2",
+                    select(&format!(
+                        "uuid IN (SELECT node FROM port WHERE address IN ({}))",
+                        placeholders(1, macs.len())
+                    ))
+                ),
+                macs.iter().map(ToValue::to_value).collect(),
+                read_node,
+            )
+            .await?;
+        Ok(if nodes.len() == 1 { nodes.pop() } else { None })
+    }
+
+    /// What lists show; never decodes more than the page.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] of `Marker`, [`StoreError::Refused`] for a sort key that is no column.
+    pub async fn list_node_rows(
+        &self,
+        filter: &NodeFilter,
+        page: &Page,
+    ) -> Result<Vec<NodeRow>, StoreError> {
+        let mut connection = self.reader().await?;
+        let (clause, args) =
+            page_clause(&mut connection, &LISTED, conditions(filter), page).await?;
+        let sql = format!("SELECT {} FROM {ROW_TABLES}{clause}", row_columns());
+        Ok(connection.rows(sql, args, read_row).await?)
+    }
+
+    pub async fn get_node_row(&self, ident: &str) -> Result<Option<NodeRow>, StoreError> {
+        let (condition, value) = by_ident(ident);
+        let mut connection = self.reader().await?;
+        let sql = format!(
+            "SELECT {} FROM {ROW_TABLES} WHERE {condition}",
+            row_columns()
+        );
+        Ok(connection.row(sql, vec![value], read_row).await?)
+    }
+
+    /// As [`Store::list_node_rows`], with everything.
+    pub async fn list_nodes(
+        &self,
+        filter: &NodeFilter,
+        page: &Page,
+    ) -> Result<Vec<Node>, StoreError> {
+        let mut connection = self.reader().await?;
+        let (clause, args) =
+            page_clause(&mut connection, &LISTED, conditions(filter), page).await?;
+        let sql = format!("SELECT {COLUMNS} FROM node{clause}");
+        Ok(connection.rows(sql, args, read_node).await?)
+    }
+
+    /// The API's write: refused with `Locked` while a lease is held (unless `ignore_lease`), with `Changed` when `revision` is given and differs.
+    pub async fn update_node(
+        &self,
+        id: NodeId,
+        revision: Option<i64>,
+        ignore_lease: bool,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<Node, StoreError> {
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        Ok(self
+            .write("update_node", Wakes::Nobody, move |tx| {
+                let (change, events) = (Arc::clone(&change), Arc::clone(&events));
+                Box::pin(async move {
+                    let node = require(tx, id).await?;
+                    if !ignore_lease {
+                        refuse_locked(tx, id).await?;
+                    }
+                    if revision.is_some_and(|revision| revision != node.revision) {
+                        return Err(StoreError::Changed { node: id }.into());
+                    }
+                    apply(tx, node, None, &change, &events).await
+                })
+            })
+            .await?)
+    }
+
+    /// Deletes the node with its ports, boot row, leases, history, timeline and closed operations. Locked / OperationOpen as above.
+    pub async fn delete_node(&self, id: NodeId) -> Result<(), StoreError> {
+        self.write("delete_node", Wakes::Nobody, move |tx| {
+            Box::pin(async move {
+                refuse_open(tx, id).await?;
+                tx.execute(
+                    "DELETE FROM dhcp_lease WHERE mac IN (SELECT address FROM port WHERE node = $1)",
+                    args![id],
+                )
+                .await?;
+                // The rest goes by its foreign keys.
+                let gone = tx
+                    .execute("DELETE FROM node WHERE uuid = $1", args![id])
+                    .await?;
+                if gone == 0 {
+                    return Err(not_found(id).into());
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    pub async fn count_nodes(&self) -> Result<u64, StoreError> {
+        let mut connection = self.reader().await?;
+        let count: Option<i64> = connection
+            .row("SELECT COUNT(*) FROM node", Vec::new(), |row| row.get(0))
+            .await?;
+        Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use bessemer_model::FieldSource;
+    use std::collections::BTreeSet;
+
+    /// The groups of the columns are those of the model's field table.
+    #[test]
+    fn groups_agree_with_the_fields() {
+        let node = Node::new(NodeId::random(), "d", Timestamp(0));
+        for (group, column, _) in changed_columns(None, &node) {
+            let want = NodeField::parse(column).map(NodeField::source);
+            match group {
+                Group::Document => assert_eq!(want, Some(FieldSource::Document), "{column}"),
+                Group::Volatile => assert_eq!(want, Some(FieldSource::Volatile), "{column}"),
+                Group::Own => assert_ne!(want, Some(FieldSource::Document), "{column}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_volatile_field_is_spliced_in() {
+        let have: BTreeSet<_> = VOLATILE.iter().map(|(field, ..)| *field).collect();
+        let want: BTreeSet<_> = NodeField::ALL
+            .iter()
+            .copied()
+            .filter(|field| field.source() == FieldSource::Volatile)
+            .collect();
+        assert_eq!(have, want);
+    }
+
+    #[test]
+    fn stored_objects_are_masked() {
+        let check = |text: &str, want: &str| assert_eq!(mask_text(text.to_owned()), want);
+        check(r#"{"a":1}"#, r#"{"a":1}"#);
+        check(
+            r#"{"agent_secret_token":"x","a":1}"#,
+            r#"{"agent_secret_token":"******","a":1}"#,
+        );
+        check("token {", "\"******\"");
+    }
+}

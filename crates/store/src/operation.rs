@@ -1,0 +1,613 @@
+//! Operations: the durable row of a verb's run, its claim, its fence and its signals.
+//!
+//! What never may happen: two sessions with one lease, a write of a session whose lease is lost, a signal
+//! that is forgotten before an outcome has consumed it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bessemer_model::{Node, NodeId, OperationId, SessionId, Timestamp};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::list::Conditions;
+use crate::node::{self, apply, refuse_open, require};
+use crate::sql::{Connection, Row, ToValue, args, placeholders};
+use crate::store::{Store, Wakes};
+use crate::{
+    Claimed, HistoryRow, NewOperation, NodeChange, Operation, OperationStatus, OperationUpdate,
+    Signal, SignalKind, StoreError, TimelineEvent, TimelineSource, session, timeline,
+};
+
+const COLUMNS: &str = "uuid, node, flow, flow_version, phase, attempt, status, args, data, wake_at, \
+                       deadline_at, reason, owner, fence, panics, created_at, updated_at";
+
+const OPEN: &str = "status IN ('ready', 'running', 'waiting')";
+
+/// Closed operations of a node that are kept.
+const CLOSED_KEPT: i64 = 50;
+
+/// Unconsumed heartbeats of an operation that are kept: while no conductor runs, agents go on.
+const HEARTBEATS_KEPT: i64 = 16;
+
+fn read_operation(row: &Row) -> Result<Operation, Failure> {
+    let mut cursor = row.cursor();
+    Ok(Operation {
+        id: cursor.take()?,
+        node: cursor.take()?,
+        flow: cursor.take()?,
+        flow_version: cursor.take()?,
+        phase: cursor.take()?,
+        attempt: cursor.take()?,
+        status: cursor.take()?,
+        args: cursor.take()?,
+        data: cursor.take()?,
+        wake_at: cursor.take()?,
+        deadline_at: cursor.take()?,
+        reason: cursor.take()?,
+        owner: cursor.take()?,
+        fence: cursor.take()?,
+        panics: cursor.take()?,
+        created_at: cursor.take()?,
+        updated_at: cursor.take()?,
+    })
+}
+
+async fn load(
+    connection: &mut Connection,
+    condition: &str,
+    value: crate::sql::Value,
+) -> Result<Option<Operation>, Failure> {
+    connection
+        .row(
+            format!("SELECT {COLUMNS} FROM operation WHERE {condition}"),
+            vec![value],
+            read_operation,
+        )
+        .await
+}
+
+fn lost(operation: impl ToString, fence: i64) -> StoreError {
+    StoreError::LeaseLost {
+        operation: operation.to_string(),
+        fence,
+    }
+}
+
+/// The operation, when this session still holds its lease under this fence.
+async fn guard(
+    connection: &mut Connection,
+    session: SessionId,
+    operation: OperationId,
+    fence: i64,
+) -> Result<Operation, Failure> {
+    let (host, _) = session::alive(connection, session).await?;
+    let row = load(connection, "uuid = $1", operation.to_value()).await?;
+    match row {
+        Some(row)
+            if host.is_some()
+                && row.status == OperationStatus::Running
+                && row.owner == Some(session)
+                && row.fence == fence =>
+        {
+            Ok(row)
+        }
+        _ => Err(lost(operation, fence).into()),
+    }
+}
+
+fn ids_in(first: usize, count: usize) -> String {
+    format!("IN ({})", placeholders(first, count))
+}
+
+/// Marks operations as run by this session and reads them back.
+async fn take(
+    connection: &mut Connection,
+    session: SessionId,
+    host: &str,
+    ids: &[OperationId],
+) -> Result<Vec<Operation>, Failure> {
+    let list = |first| ids_in(first, ids.len());
+    let ids = || ids.iter().map(ToValue::to_value);
+    let mut values = args![session, Timestamp::now()];
+    values.extend(ids());
+    connection
+        .execute(
+            format!(
+                "UPDATE operation SET status = 'running', owner = $1, fence = fence + 1, \
+                 attempt = attempt + 1, updated_at = $2 WHERE uuid {}",
+                list(3)
+            ),
+            values,
+        )
+        .await?;
+    let mut values = args![host];
+    values.extend(ids());
+    connection
+        .execute(
+            format!(
+                "UPDATE node SET reservation = $1 \
+                 WHERE uuid IN (SELECT node FROM operation WHERE uuid {})",
+                list(2)
+            ),
+            values,
+        )
+        .await?;
+    connection
+        .rows(
+            format!(
+                "SELECT {COLUMNS} FROM operation WHERE uuid {} ORDER BY id",
+                list(1)
+            ),
+            ids().collect(),
+            read_operation,
+        )
+        .await
+}
+
+async fn signals_of(
+    connection: &mut Connection,
+    ids: &[OperationId],
+) -> Result<HashMap<OperationId, Vec<Signal>>, Failure> {
+    let rows = connection
+        .rows(
+            format!(
+                "SELECT operation, id, kind, payload, at FROM signal WHERE operation {} ORDER BY id",
+                ids_in(1, ids.len())
+            ),
+            ids.iter().map(ToValue::to_value).collect(),
+            |row| {
+                let mut cursor = row.cursor();
+                Ok((
+                    cursor.take::<OperationId>()?,
+                    Signal {
+                        id: cursor.take()?,
+                        kind: cursor.take()?,
+                        payload: cursor.take()?,
+                        at: cursor.take()?,
+                    },
+                ))
+            },
+        )
+        .await?;
+    let mut out: HashMap<_, Vec<_>> = HashMap::new();
+    for (operation, signal) in rows {
+        out.entry(operation).or_default().push(signal);
+    }
+    Ok(out)
+}
+
+async fn claim_due(
+    connection: &mut Connection,
+    session: SessionId,
+    flows: &[(&'static str, i32)],
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Claimed>, Failure> {
+    let (host, clock) = session::alive(connection, session).await?;
+    let Some(host) = host else {
+        return Ok(Vec::new());
+    };
+    let mut all = Conditions::default();
+    let known: Vec<_> = flows
+        .iter()
+        .map(|(flow, version)| {
+            let (flow, version) = (all.arg(*flow), all.arg(*version));
+            format!("(o.flow = {flow} AND o.flow_version = {version})")
+        })
+        .collect();
+    let (now, clock, ended) = (all.arg(now), all.arg(clock), all.arg(true));
+    let limit = all.arg(limit);
+    // What another claims at this moment is passed over; where it is missed, the serializable isolation
+    // level refuses one of the two.
+    let lock = if connection.is_postgres() {
+        " FOR UPDATE OF o SKIP LOCKED"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT o.uuid FROM operation o LEFT JOIN session s ON s.uuid = o.owner \
+         WHERE o.{OPEN} AND ({}) AND (o.status = 'ready' \
+         OR (o.status = 'waiting' AND (o.wake_at <= {now} OR o.deadline_at <= {now} \
+             OR EXISTS (SELECT 1 FROM signal g WHERE g.operation = o.uuid))) \
+         OR (o.status = 'running' AND (s.uuid IS NULL OR s.ended = {ended} OR s.expires_at <= {clock}))) \
+         ORDER BY o.id LIMIT {limit}{lock}",
+        known.join(" OR ")
+    );
+    let ids: Vec<OperationId> = connection.rows(sql, all.args, |row| row.get(0)).await?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let operations = take(connection, session, &host, &ids).await?;
+    let nodes: Vec<_> = operations.iter().map(|operation| operation.node).collect();
+    let mut nodes: HashMap<_, _> = node::load_many(connection, &nodes)
+        .await?
+        .into_iter()
+        .map(|node| (node.id, node))
+        .collect();
+    let mut signals = signals_of(connection, &ids).await?;
+    Ok(operations
+        .into_iter()
+        .filter_map(|operation| {
+            Some(Claimed {
+                // always there: a foreign key says so
+                node: nodes.remove(&operation.node)?,
+                signals: signals.remove(&operation.id).unwrap_or_default(),
+                operation,
+            })
+        })
+        .collect())
+}
+
+async fn store_outcome(
+    connection: &mut Connection,
+    before: &Operation,
+    update: &OperationUpdate,
+) -> Result<(), Failure> {
+    let running = update.status == OperationStatus::Running;
+    let (attempt, panics) = if update.keep_attempts {
+        (before.attempt, before.panics)
+    } else {
+        (0, 0)
+    };
+    connection
+        .execute(
+            "UPDATE operation SET status = $1, flow = $2, flow_version = $3, phase = $4, data = $5, \
+             wake_at = $6, deadline_at = $7, reason = $8, attempt = $9, panics = $10, owner = $11, \
+             updated_at = $12 WHERE uuid = $13",
+            args![
+                update.status,
+                update.flow,
+                update.flow_version,
+                update.phase,
+                update.data,
+                update.wake_at,
+                update.deadline_at,
+                update.reason,
+                attempt,
+                panics,
+                before.owner.filter(|_| running),
+                Timestamp::now(),
+                before.id
+            ],
+        )
+        .await?;
+    if !update.status.is_open() {
+        connection
+            .execute("DELETE FROM signal WHERE operation = $1", args![before.id])
+            .await?;
+        connection
+            .execute(
+                format!(
+                    "DELETE FROM operation WHERE node = $1 AND NOT ({OPEN}) AND id <= (SELECT id FROM operation \
+                     WHERE node = $1 AND NOT ({OPEN}) ORDER BY id DESC LIMIT 1 OFFSET $2)"
+                ),
+                args![before.node, CLOSED_KEPT],
+            )
+            .await?;
+    } else if !update.consumed.is_empty() {
+        let mut values = args![before.id];
+        values.extend(update.consumed.iter().map(ToValue::to_value));
+        connection
+            .execute(
+                format!(
+                    "DELETE FROM signal WHERE operation = $1 AND id {}",
+                    ids_in(2, update.consumed.len())
+                ),
+                values,
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Opens an operation and applies the node change (which makes the state transition) in one transaction. `Locked`/`OperationOpen` when one is open.
+    pub async fn submit(
+        &self,
+        node: NodeId,
+        operation: NewOperation,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<Node, StoreError> {
+        let operation = Arc::new(operation);
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        Ok(self
+            .write("submit", Wakes::Engine, move |tx| {
+                let (new, change) = (Arc::clone(&operation), Arc::clone(&change));
+                let events = Arc::clone(&events);
+                Box::pin(async move {
+                    let before = require(tx, node).await?;
+                    refuse_open(tx, node).await?;
+                    let after = apply(tx, before, None, &change, &events).await?;
+                    let now = Timestamp::now();
+                    tx.execute(
+                        "INSERT INTO operation (uuid, node, flow, flow_version, phase, attempt, status, args, \
+                         data, fence, panics, created_at, updated_at) \
+                         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 0, 0, $9, $9)",
+                        args![
+                            new.id,
+                            node,
+                            new.flow,
+                            new.flow_version,
+                            new.phase,
+                            OperationStatus::Ready,
+                            new.args,
+                            new.data,
+                            now
+                        ],
+                    )
+                    .await
+                    .map_err(|failure| match failure {
+                        // Opened by another in this moment: the next run sees it and names it.
+                        Failure::Unique(index) if index == "operation_node_key" => {
+                            Failure::Again("an operation was opened at the same time".into())
+                        }
+                        Failure::Unique(_) => StoreError::Duplicate {
+                            what: "operation",
+                            field: "uuid",
+                            value: new.id.to_string(),
+                        }
+                        .into(),
+                        other => other,
+                    })?;
+                    Ok(after)
+                })
+            })
+            .await?)
+    }
+
+    pub async fn get_open_operation(&self, node: NodeId) -> Result<Option<Operation>, StoreError> {
+        let mut connection = self.reader().await?;
+        Ok(load(
+            &mut connection,
+            &format!("node = $1 AND {OPEN}"),
+            node.to_value(),
+        )
+        .await?)
+    }
+
+    pub async fn get_operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        Ok(load(&mut self.reader().await?, "uuid = $1", id.to_value()).await?)
+    }
+
+    /// Stores a signal to the open operation of the node together with a node change (heartbeat columns). False when none is open (the change is made all the same).
+    pub async fn signal(
+        &self,
+        node: NodeId,
+        kind: SignalKind,
+        payload: Value,
+        change: Option<NodeChange>,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<bool, StoreError> {
+        let payload = Arc::new(payload);
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        Ok(self
+            .write("signal", Wakes::Engine, move |tx| {
+                let (payload, change) = (Arc::clone(&payload), change.clone());
+                let events = Arc::clone(&events);
+                Box::pin(async move {
+                    let before = require(tx, node).await?;
+                    match change {
+                        Some(change) => {
+                            apply(tx, before, None, &change, &events).await?;
+                        }
+                        None => timeline::insert(tx, node, &events).await?,
+                    }
+                    let open: Option<OperationId> = tx
+                        .row(
+                            format!("SELECT uuid FROM operation WHERE node = $1 AND {OPEN}"),
+                            args![node],
+                            |row| row.get(0),
+                        )
+                        .await?;
+                    let Some(operation) = open else {
+                        return Ok(false);
+                    };
+                    tx.execute(
+                        "INSERT INTO signal (operation, kind, payload, at) VALUES ($1, $2, $3, $4)",
+                        args![operation, kind, *payload, Timestamp::now()],
+                    )
+                    .await?;
+                    if kind == SignalKind::Heartbeat {
+                        tx.execute(
+                            "DELETE FROM signal WHERE operation = $1 AND kind = $2 AND id <= (SELECT id FROM signal \
+                             WHERE operation = $1 AND kind = $2 ORDER BY id DESC LIMIT 1 OFFSET $3)",
+                            args![operation, kind, HEARTBEATS_KEPT],
+                        )
+                        .await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .await?)
+    }
+
+    /// Claims up to `limit` due operations of known flows: ready; waiting with wake_at <= now, deadline_at <= now, or an unconsumed signal; running under a session that has expired. Raises fence and attempt, sets owner, status running and the node's reservation. Refused (empty) when the session has expired.
+    pub async fn claim(
+        &self,
+        session: SessionId,
+        flows: &[(&'static str, i32)],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        if flows.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let flows: Arc<[(&'static str, i32)]> = flows.into();
+        Ok(self
+            .write("claim", Wakes::Nobody, move |tx| {
+                let flows = Arc::clone(&flows);
+                Box::pin(async move { claim_due(tx, session, &flows, now, limit).await })
+            })
+            .await?)
+    }
+
+    /// Earliest wake_at/deadline_at of open operations that are not running, for the engine's sleep.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut connection = self.reader().await?;
+        let due: Option<Option<Timestamp>> = connection
+            .row(
+                "SELECT MIN(due) FROM (SELECT wake_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
+                 UNION ALL SELECT deadline_at AS due FROM operation WHERE status IN ('ready', 'waiting')) dues",
+                Vec::new(),
+                |row| row.get(0),
+            )
+            .await?;
+        Ok(due.flatten())
+    }
+
+    /// Saves an outcome: guarded by session and fence (`LeaseLost`). Applies the change, stores timeline and history, releases the lease (reservation) unless status is Running, consumes signals.
+    #[allow(clippy::too_many_arguments)] // everything that has to be in one transaction
+    pub async fn save_outcome(
+        &self,
+        session: SessionId,
+        operation: OperationId,
+        fence: i64,
+        update: OperationUpdate,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+        history: Vec<HistoryRow>,
+    ) -> Result<Node, StoreError> {
+        let given = Arc::new((update, timeline, history));
+        Ok(self
+            .write("save_outcome", Wakes::Engine, move |tx| {
+                let (given, change) = (Arc::clone(&given), Arc::clone(&change));
+                Box::pin(async move {
+                    let (update, events, history) = &*given;
+                    let row = guard(tx, session, operation, fence).await?;
+                    let before = require(tx, row.node).await?;
+                    let reservation =
+                        (update.status != OperationStatus::Running).then_some(None::<String>);
+                    let after = apply(tx, before, reservation, &change, events).await?;
+                    store_outcome(tx, &row, update).await?;
+                    timeline::insert_history(tx, history).await?;
+                    Ok(after)
+                })
+            })
+            .await?)
+    }
+
+    /// Guarded write in the middle of a phase (progress, power state seen): changes the node and the timeline, keeps the lease.
+    pub async fn save_progress(
+        &self,
+        session: SessionId,
+        operation: OperationId,
+        fence: i64,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<(), StoreError> {
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        self.write("save_progress", Wakes::Nobody, move |tx| {
+            let (change, events) = (Arc::clone(&change), Arc::clone(&events));
+            Box::pin(async move {
+                let row = guard(tx, session, operation, fence).await?;
+                let before = require(tx, row.node).await?;
+                apply(tx, before, None, &change, &events).await
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Still ours? Checked before a destructive device call.
+    pub async fn holds_lease(
+        &self,
+        session: SessionId,
+        operation: OperationId,
+        fence: i64,
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.reader().await?;
+        match guard(&mut connection, session, operation, fence).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Store(StoreError::LeaseLost { .. })) => Ok(false),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// A panic record: names the operation, so that its third death by panic fails it. Returns the count.
+    pub async fn record_panic(
+        &self,
+        operation: OperationId,
+        text: &str,
+    ) -> Result<i32, StoreError> {
+        let text: Arc<str> = text.into();
+        Ok(self
+            .write("record_panic", Wakes::Nobody, move |tx| {
+                let text = Arc::clone(&text);
+                Box::pin(async move {
+                    let found = tx
+                        .row(
+                            "UPDATE operation SET panics = panics + 1 WHERE uuid = $1 RETURNING panics, node",
+                            args![operation],
+                            |row| Ok((row.get::<i32>(0)?, row.get::<NodeId>(1)?)),
+                        )
+                        .await?;
+                    let Some((panics, node)) = found else {
+                        return Err(StoreError::NotFound {
+                            what: "Operation",
+                            id: operation.to_string(),
+                        }
+                        .into());
+                    };
+                    let event = TimelineEvent {
+                        at: Timestamp::now(),
+                        source: TimelineSource::Engine,
+                        text: format!("the conductor crashed while it worked on this node: {text}"),
+                        data: None,
+                    };
+                    timeline::insert(tx, node, &[event]).await?;
+                    Ok(panics)
+                })
+            })
+            .await?)
+    }
+
+    /// A conductor's write to a node without an operation (power sync): refused with `Locked` while an operation is open.
+    pub async fn update_idle_node(
+        &self,
+        session: SessionId,
+        node: NodeId,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+    ) -> Result<Node, StoreError> {
+        let events: Arc<[TimelineEvent]> = timeline.into();
+        Ok(self
+            .write("update_idle_node", Wakes::Nobody, move |tx| {
+                let (change, events) = (Arc::clone(&change), Arc::clone(&events));
+                Box::pin(async move {
+                    let (host, _) = session::alive(tx, session).await?;
+                    let Some(host) = host else {
+                        return Err(lost(format!("on node {node}"), 0).into());
+                    };
+                    let before = require(tx, node).await?;
+                    match refuse_open(tx, node).await {
+                        // Nobody holds a lease, but the node is the operation's all the same.
+                        Err(Failure::Store(StoreError::OperationOpen { .. })) => {
+                            return Err(StoreError::Locked {
+                                node: node.to_string(),
+                                holder: before.reservation.unwrap_or(host),
+                            }
+                            .into());
+                        }
+                        other => other?,
+                    }
+                    apply(tx, before, None, &change, &events).await
+                })
+            })
+            .await?)
+    }
+
+    /// Open operations of a flow, for capacity and metrics.
+    pub async fn count_open_operations(&self, flow: &str) -> Result<u64, StoreError> {
+        let mut connection = self.reader().await?;
+        let count: Option<i64> = connection
+            .row(
+                format!("SELECT COUNT(*) FROM operation WHERE flow = $1 AND {OPEN}"),
+                args![flow],
+                |row| row.get(0),
+            )
+            .await?;
+        Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+    }
+}

@@ -1,0 +1,183 @@
+//! Conductors and their sessions: one row renewed per process, not one per operation.
+//!
+//! Sessions expire by one clock: the database's on PostgreSQL, the machine's on SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessemer_model::{SessionId, Timestamp};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::sql::{Connection, args};
+use crate::store::{Store, Wakes};
+use crate::{ConductorRow, StoreError};
+
+/// Sessions that ended longer ago than this are forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The host of a session that is alive, with the clock it was judged by.
+pub(crate) async fn alive(
+    connection: &mut Connection,
+    session: SessionId,
+) -> Result<(Option<String>, Timestamp), Failure> {
+    let clock = connection.clock().await?;
+    let host = connection
+        .row(
+            "SELECT hostname FROM session WHERE uuid = $1 AND ended = $2 AND expires_at > $3",
+            args![session, false, clock],
+            |row| row.get(0),
+        )
+        .await?;
+    Ok((host, clock))
+}
+
+/// Ends sessions and takes their host's name off the nodes that they were working on.
+async fn end(
+    connection: &mut Connection,
+    condition: &'static str,
+    value: crate::sql::Value,
+    clock: Timestamp,
+) -> Result<(), Failure> {
+    connection
+        .execute(
+            format!(
+                "UPDATE node SET reservation = NULL WHERE uuid IN (SELECT operation.node FROM operation \
+                 JOIN session ON session.uuid = operation.owner \
+                 WHERE operation.status = 'running' AND session.ended = $2 AND session.{condition})"
+            ),
+            vec![value.clone(), crate::sql::ToValue::to_value(&false)],
+        )
+        .await?;
+    connection
+        .execute(
+            format!(
+                "UPDATE session SET ended = $2, expires_at = CASE WHEN expires_at > $3 THEN $3 ELSE expires_at END \
+                 WHERE ended = $4 AND {condition}"
+            ),
+            vec![
+                value,
+                crate::sql::ToValue::to_value(&true),
+                crate::sql::ToValue::to_value(&clock),
+                crate::sql::ToValue::to_value(&false),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Opens a session for this process: replaces the conductor's row of the same hostname, whose old session expires at once.
+    pub async fn register_conductor(
+        &self,
+        hostname: &str,
+        conductor_group: &str,
+        catalogue: &Value,
+        ttl: Duration,
+    ) -> Result<SessionId, StoreError> {
+        let given: Arc<(String, String, Value)> = Arc::new((
+            hostname.to_owned(),
+            conductor_group.to_owned(),
+            catalogue.clone(),
+        ));
+        Ok(self
+            .write("register_conductor", Wakes::Engine, move |tx| {
+                let given = Arc::clone(&given);
+                Box::pin(async move {
+                    let (hostname, group, catalogue) = &*given;
+                    let session = SessionId::random();
+                    let clock = tx.clock().await?;
+                    end(tx, "hostname = $1", crate::sql::ToValue::to_value(hostname), clock).await?;
+                    tx.execute(
+                        "DELETE FROM session WHERE expires_at < $1 AND NOT EXISTS (SELECT 1 FROM operation \
+                         WHERE operation.owner = session.uuid AND operation.status = 'running') \
+                         AND NOT EXISTS (SELECT 1 FROM conductor WHERE conductor.session = session.uuid)",
+                        args![clock.before(FORGOTTEN_AFTER)],
+                    )
+                    .await?;
+                    tx.execute(
+                        "INSERT INTO session (uuid, hostname, ended, expires_at, created_at) \
+                         VALUES ($1, $2, $3, $4, $5)",
+                        args![session, hostname, false, clock.after(ttl), clock],
+                    )
+                    .await?;
+                    tx.execute(
+                        "INSERT INTO conductor (hostname, conductor_group, catalogue, session, created_at) \
+                         VALUES ($1, $2, $3, $4, $5) \
+                         ON CONFLICT (hostname) DO UPDATE SET conductor_group = excluded.conductor_group, \
+                         catalogue = excluded.catalogue, session = excluded.session, \
+                         updated_at = excluded.created_at",
+                        args![hostname, group, catalogue, session, clock],
+                    )
+                    .await?;
+                    Ok(session)
+                })
+            })
+            .await?)
+    }
+
+    /// False when the session has expired or was replaced: the process must stop working and register anew.
+    pub async fn renew_session(
+        &self,
+        session: SessionId,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let renewed = self
+            .write("renew_session", Wakes::Nobody, move |tx| {
+                Box::pin(async move {
+                    let clock = tx.clock().await?;
+                    tx.execute(
+                        "UPDATE session SET expires_at = $1, renewed_at = $2 \
+                         WHERE uuid = $3 AND ended = $4 AND expires_at > $2",
+                        args![clock.after(ttl), clock, session, false],
+                    )
+                    .await
+                })
+            })
+            .await?;
+        Ok(renewed > 0)
+    }
+
+    /// Ends the session at a clean stop; its running operations may be claimed at once.
+    pub async fn close_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.write("close_session", Wakes::Engine, move |tx| {
+            Box::pin(async move {
+                let clock = tx.clock().await?;
+                end(
+                    tx,
+                    "uuid = $1",
+                    crate::sql::ToValue::to_value(&session),
+                    clock,
+                )
+                .await
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// In the order of their host names. `updated_at` is the last renewal.
+    pub async fn list_conductors(&self) -> Result<Vec<ConductorRow>, StoreError> {
+        let mut connection = self.reader().await?;
+        Ok(connection
+            .rows(
+                "SELECT conductor.hostname, conductor.conductor_group, conductor.catalogue, conductor.session, \
+                 session.expires_at, conductor.created_at, COALESCE(session.renewed_at, conductor.updated_at) \
+                 FROM conductor JOIN session ON session.uuid = conductor.session ORDER BY conductor.hostname",
+                Vec::new(),
+                |row| {
+                    let mut cursor = row.cursor();
+                    Ok(ConductorRow {
+                        hostname: cursor.take()?,
+                        conductor_group: cursor.take()?,
+                        catalogue: cursor.take()?,
+                        session: cursor.take()?,
+                        expires_at: cursor.take()?,
+                        created_at: cursor.take()?,
+                        updated_at: cursor.take()?,
+                    })
+                },
+            )
+            .await?)
+    }
+}

@@ -1,0 +1,354 @@
+//! A thin layer over sqlx, so that one SQL text with `$1` placeholders serves both engines.
+//!
+//! Values are typed also when they are null, because PostgreSQL wants to know. Nothing here knows a table.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bessemer_model::provision::ProvisionState;
+use bessemer_model::{
+    ChassisId, HistoryId, MacAddress, NodeHealthFault, NodeId, Object, OperationId, PortId,
+    PowerState, SessionId, Timestamp,
+};
+use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{
+    AssertSqlSafe, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction,
+};
+
+use crate::failure::Failure;
+use crate::{BootKind, OperationStatus, SignalKind, StoreError, TimelineSource};
+
+/// Type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Int,
+    Bool,
+    Text,
+    Bytes,
+}
+
+/// A value on its way in or out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null(Kind),
+    Int(i64),
+    Bool(bool),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Can be an argument of a statement.
+pub(crate) trait ToValue {
+    const KIND: Kind;
+    fn to_value(&self) -> Value;
+}
+
+/// Can be read from a column; `None` when the column holds something else.
+pub(crate) trait FromValue: ToValue + Sized {
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl<T: ToValue + ?Sized> ToValue for &T {
+    const KIND: Kind = T::KIND;
+    fn to_value(&self) -> Value {
+        (**self).to_value()
+    }
+}
+
+impl<T: ToValue> ToValue for Option<T> {
+    const KIND: Kind = T::KIND;
+    fn to_value(&self) -> Value {
+        self.as_ref().map_or(Value::Null(T::KIND), T::to_value)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Null(_) => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+impl ToValue for str {
+    const KIND: Kind = Kind::Text;
+    /// PostgreSQL cannot store U+0000 in text; both engines store the replacement character instead,
+    /// so that a device's odd answer never loses an outcome.
+    fn to_value(&self) -> Value {
+        Value::Text(if self.contains('\0') {
+            self.replace('\0', "\u{fffd}")
+        } else {
+            self.to_owned()
+        })
+    }
+}
+
+impl ToValue for String {
+    const KIND: Kind = Kind::Text;
+    fn to_value(&self) -> Value {
+        self.as_str().to_value()
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! columns {
+    ($($type:ty, $kind:ident, |$this:ident| $to:expr, |$inner:ident| $from:expr;)*) => {$(
+        impl ToValue for $type {
+            const KIND: Kind = Kind::$kind;
+            fn to_value(&self) -> Value {
+                let $this = self;
+                Value::$kind($to)
+            }
+        }
+        impl FromValue for $type {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    Value::$kind($inner) => $from,
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    // Serialising maps with string keys cannot fail.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+columns! {
+    i64, Int, |v| *v, |v| Some(v);
+    i32, Int, |v| i64::from(*v), |v| i32::try_from(v).ok();
+    u32, Int, |v| i64::from(*v), |v| u32::try_from(v).ok();
+    bool, Bool, |v| *v, |v| Some(v);
+    Vec<u8>, Bytes, |v| v.clone(), |v| Some(v);
+    Timestamp, Int, |v| v.0, |v| Some(Self(v));
+    NodeId, Text, |v| v.to_string(), |v| v.parse().ok();
+    PortId, Text, |v| v.to_string(), |v| v.parse().ok();
+    ChassisId, Text, |v| v.to_string(), |v| v.parse().ok();
+    OperationId, Text, |v| v.to_string(), |v| v.parse().ok();
+    SessionId, Text, |v| v.to_string(), |v| v.parse().ok();
+    HistoryId, Text, |v| v.to_string(), |v| v.parse().ok();
+    uuid::Uuid, Text, |v| v.to_string(), |v| v.parse().ok();
+    MacAddress, Text, |v| v.to_string(), |v| v.parse().ok();
+    Object, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    serde_json::Value, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    Vec<String>, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    PowerState, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
+    ProvisionState, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
+    NodeHealthFault, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
+    OperationStatus, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
+    SignalKind, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
+    TimelineSource, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
+    BootKind, Text, |v| v.as_str().to_owned(), |v| [Self::Ramdisk, Self::Local].into_iter().find(|s| s.as_str() == v);
+    std::net::Ipv4Addr, Int, |v| i64::from(u32::from(*v)), |v| u32::try_from(v).ok().map(Self::from);
+}
+
+/// Arguments of a statement.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::sql::ToValue::to_value(&$value)),*] };
+}
+pub(crate) use args;
+
+/// One row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The value of column `index`, which the caller knows to be of this kind.
+    pub(crate) fn value(&self, index: usize, kind: Kind) -> Result<Value, Failure> {
+        macro_rules! get {
+            ($type:ty, $variant:ident) => {
+                match self {
+                    // SQLite has no types of expressions to check against.
+                    Self::Sqlite(row) => row.try_get_unchecked::<Option<$type>, _>(index),
+                    Self::Postgres(row) => row.try_get::<Option<$type>, _>(index),
+                }
+                .map(|v| v.map_or(Value::Null(kind), Value::$variant))
+            };
+        }
+        Ok(match kind {
+            Kind::Int => get!(i64, Int),
+            Kind::Bool => get!(bool, Bool),
+            Kind::Text => get!(String, Text),
+            Kind::Bytes => get!(Vec<u8>, Bytes),
+        }?)
+    }
+
+    pub(crate) fn get<T: FromValue>(&self, index: usize) -> Result<T, Failure> {
+        T::from_value(self.value(index, T::KIND)?).ok_or_else(|| {
+            Failure::Store(StoreError::Internal(format!(
+                "column {index} of an answer does not hold a {}",
+                std::any::type_name::<T>()
+            )))
+        })
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
+        Cursor { row: self, next: 0 }
+    }
+}
+
+/// Reads the columns of a row from left to right.
+pub(crate) struct Cursor<'r> {
+    row: &'r Row,
+    next: usize,
+}
+
+impl Cursor<'_> {
+    pub(crate) fn take<T: FromValue>(&mut self) -> Result<T, Failure> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get(index)
+    }
+}
+
+/// A connection for reading, or one with a write transaction open on it.
+pub(crate) struct Connection {
+    pub(crate) inner: Inner,
+    /// Statements run so far by the whole store.
+    pub(crate) statements: Arc<AtomicU64>,
+}
+
+pub(crate) enum Inner {
+    /// The writer's.
+    Sqlite(SqliteConnection),
+    SqliteReader(PoolConnection<Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+    PostgresReader(PoolConnection<Postgres>),
+}
+
+enum Engine<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+macro_rules! bound {
+    ($engine:ty, $sql:expr, $args:expr) => {{
+        let mut query = sqlx::query::<$engine>(AssertSqlSafe($sql));
+        for value in $args {
+            query = match value {
+                Value::Null(Kind::Int) => query.bind(None::<i64>),
+                Value::Null(Kind::Bool) => query.bind(None::<bool>),
+                Value::Null(Kind::Text) => query.bind(None::<String>),
+                Value::Null(Kind::Bytes) => query.bind(None::<Vec<u8>>),
+                Value::Int(v) => query.bind(v),
+                Value::Bool(v) => query.bind(v),
+                Value::Text(v) => query.bind(v),
+                Value::Bytes(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+impl Connection {
+    fn engine(&mut self) -> Engine<'_> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        match &mut self.inner {
+            Inner::Sqlite(c) => Engine::Sqlite(c),
+            Inner::SqliteReader(c) => Engine::Sqlite(c),
+            Inner::Postgres(c) => Engine::Postgres(c),
+            Inner::PostgresReader(c) => Engine::Postgres(c),
+        }
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.inner, Inner::Postgres(_) | Inner::PostgresReader(_))
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(crate) async fn execute(
+        &mut self,
+        sql: impl Into<Cow<'static, str>>,
+        args: Vec<Value>,
+    ) -> Result<u64, Failure> {
+        let sql: Cow<'static, str> = sql.into();
+        Ok(match self.engine() {
+            Engine::Sqlite(c) => bound!(Sqlite, sql, args).execute(c).await?.rows_affected(),
+            Engine::Postgres(c) => bound!(Postgres, sql, args)
+                .execute(c)
+                .await?
+                .rows_affected(),
+        })
+    }
+
+    /// The rows of an answer, each read as it comes.
+    pub(crate) async fn rows<T>(
+        &mut self,
+        sql: impl Into<Cow<'static, str>>,
+        args: Vec<Value>,
+        mut read: impl FnMut(&Row) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let sql: Cow<'static, str> = sql.into();
+        let mut out = Vec::new();
+        match self.engine() {
+            Engine::Sqlite(c) => {
+                let mut rows = bound!(Sqlite, sql, args).fetch(c);
+                while let Some(row) = rows.try_next().await? {
+                    out.push(read(&Row::Sqlite(row))?);
+                }
+            }
+            Engine::Postgres(c) => {
+                let mut rows = bound!(Postgres, sql, args).fetch(c);
+                while let Some(row) = rows.try_next().await? {
+                    out.push(read(&Row::Postgres(row))?);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The first row of an answer that has at most one.
+    pub(crate) async fn row<T>(
+        &mut self,
+        sql: impl Into<Cow<'static, str>>,
+        args: Vec<Value>,
+        read: impl FnMut(&Row) -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        Ok(self.rows(sql, args, read).await?.into_iter().next())
+    }
+
+    /// The one clock that sessions expire by: the database's, where several controllers share it.
+    pub(crate) async fn clock(&mut self) -> Result<Timestamp, Failure> {
+        if !self.is_postgres() {
+            return Ok(Timestamp::now());
+        }
+        let now = self
+            .row(
+                "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+                Vec::new(),
+                |row| row.get(0),
+            )
+            .await?;
+        Ok(now.unwrap_or_else(Timestamp::now))
+    }
+}
+
+/// `$1, $2, …` for `count` values, the first of them numbered `first`.
+pub(crate) fn placeholders(first: usize, count: usize) -> String {
+    let mut out = String::new();
+    for n in first..first + count {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        out.push('$');
+        out.push_str(&n.to_string());
+    }
+    out
+}

@@ -1,0 +1,200 @@
+//! The timeline and the history of a node.
+//!
+//! Both are bounded: the newest 2,000 lines and the newest 300 entries of each node stay. The timeline is
+//! pruned by about every thirty-second insert, so that it may be a little longer for a while.
+
+use std::sync::Arc;
+
+use bessemer_model::NodeId;
+
+use crate::failure::Failure;
+use crate::list::{Conditions, Listed, page_clause};
+use crate::node::not_found;
+use crate::sql::{Connection, Kind, Row, args};
+use crate::store::{Store, Wakes};
+use crate::{HistoryRow, Page, StoreError, TimelineEvent};
+
+/// Lines of a timeline that are kept.
+pub(crate) const TIMELINE_KEPT: i64 = 2000;
+/// Entries of a history that are kept.
+pub(crate) const HISTORY_KEPT: i64 = 300;
+/// One insert in so many prunes.
+const PRUNE_ONE_IN: u32 = 32;
+
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    node: NodeId,
+    events: &[TimelineEvent],
+) -> Result<(), Failure> {
+    let mut prune = false;
+    for event in events {
+        connection
+            .execute(
+                "INSERT INTO timeline (node, at, source, text, data) VALUES ($1, $2, $3, $4, $5)",
+                args![node, event.at, event.source, event.text, event.data],
+            )
+            .await?;
+        // By chance and not by row number: nodes that take turns would always meet the same numbers.
+        prune |= rand::random_ratio(1, PRUNE_ONE_IN);
+    }
+    if prune {
+        connection
+            .execute(
+                "DELETE FROM timeline WHERE node = $1 AND id <= (SELECT id FROM timeline \
+                 WHERE node = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+                args![node, TIMELINE_KEPT],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn insert_history(
+    connection: &mut Connection,
+    rows: &[HistoryRow],
+) -> Result<(), Failure> {
+    for row in rows {
+        connection
+            .execute(
+                "INSERT INTO history (uuid, node, conductor, created_at, severity, event_type, event, user_id) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                args![
+                    row.id,
+                    row.node,
+                    row.conductor,
+                    row.created_at,
+                    row.severity,
+                    row.event_type,
+                    row.event,
+                    row.user
+                ],
+            )
+            .await?;
+        connection
+            .execute(
+                "DELETE FROM history WHERE node = $1 AND id <= (SELECT id FROM history \
+                 WHERE node = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+                args![row.node, HISTORY_KEPT],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+fn read_history(row: &Row) -> Result<HistoryRow, Failure> {
+    let mut cursor = row.cursor();
+    Ok(HistoryRow {
+        id: cursor.take()?,
+        node: cursor.take()?,
+        conductor: cursor.take()?,
+        created_at: cursor.take()?,
+        severity: cursor.take()?,
+        event_type: cursor.take()?,
+        event: cursor.take()?,
+        user: cursor.take()?,
+    })
+}
+
+const LISTED: Listed = Listed {
+    table: "history",
+    ident: "uuid",
+    sortable: &[
+        ("uuid", "uuid", Kind::Text),
+        ("created_at", "created_at", Kind::Int),
+        ("severity", "severity", Kind::Text),
+        ("event_type", "event_type", Kind::Text),
+        ("event", "event", Kind::Text),
+        ("conductor", "conductor", Kind::Text),
+        ("user", "user_id", Kind::Text),
+    ],
+};
+
+/// What a missing parent row looks like to the caller.
+fn gone(failure: Failure, node: NodeId) -> Failure {
+    match failure {
+        Failure::Foreign(_) => not_found(node).into(),
+        other => other,
+    }
+}
+
+impl Store {
+    /// # Errors
+    /// [`StoreError::NotFound`] when the node is gone.
+    pub async fn add_timeline(
+        &self,
+        node: NodeId,
+        events: Vec<TimelineEvent>,
+    ) -> Result<(), StoreError> {
+        let events: Arc<[TimelineEvent]> = events.into();
+        let result = self
+            .write("add_timeline", Wakes::Nobody, move |tx| {
+                let events = Arc::clone(&events);
+                Box::pin(async move { insert(tx, node, &events).await })
+            })
+            .await;
+        Ok(result.map_err(|failure| gone(failure, node))?)
+    }
+
+    /// Newest last; at most `limit` newest, after row id `after` when given; with row ids.
+    pub async fn list_timeline(
+        &self,
+        node: NodeId,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(i64, TimelineEvent)>, StoreError> {
+        let mut connection = self.reader().await?;
+        let mut rows = connection
+            .rows(
+                "SELECT id, at, source, text, data FROM timeline WHERE node = $1 AND id > $2 \
+                 ORDER BY id DESC LIMIT $3",
+                args![node, after.unwrap_or(0), limit],
+                |row| {
+                    let mut cursor = row.cursor();
+                    Ok((
+                        cursor.take()?,
+                        TimelineEvent {
+                            at: cursor.take()?,
+                            source: cursor.take()?,
+                            text: cursor.take()?,
+                            data: cursor.take()?,
+                        },
+                    ))
+                },
+            )
+            .await?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// # Errors
+    /// [`StoreError::NotFound`] when a node is gone; nothing is stored then.
+    pub async fn add_history(&self, rows: Vec<HistoryRow>) -> Result<(), StoreError> {
+        let Some(node) = rows.first().map(|row| row.node) else {
+            return Ok(());
+        };
+        let rows: Arc<[HistoryRow]> = rows.into();
+        let result = self
+            .write("add_history", Wakes::Nobody, move |tx| {
+                let rows = Arc::clone(&rows);
+                Box::pin(async move { insert_history(tx, &rows).await })
+            })
+            .await;
+        Ok(result.map_err(|failure| gone(failure, node))?)
+    }
+
+    pub async fn list_history(
+        &self,
+        node: NodeId,
+        page: &Page,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let mut connection = self.reader().await?;
+        let mut conditions = Conditions::default();
+        conditions.equals("history.node", Some(node));
+        let (clause, args) = page_clause(&mut connection, &LISTED, conditions, page).await?;
+        let sql = format!(
+            "SELECT uuid, node, conductor, created_at, severity, event_type, event, user_id \
+             FROM history{clause}"
+        );
+        Ok(connection.rows(sql, args, read_history).await?)
+    }
+}
