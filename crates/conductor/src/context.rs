@@ -1,0 +1,315 @@
+//! What a phase works with: the claimed operation, the node as it was then, and everything that shall be
+//! saved together with the outcome.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bessemer_drivers::Hardware;
+use bessemer_model::provision::{StateKind, transition};
+use bessemer_model::{
+    Class, Event, Fault, FaultKind, HistoryId, Node, PowerState, SessionId, Timestamp,
+};
+use bessemer_store::{
+    HistoryRow, NodeChange, Operation, Signal, SignalKind, TimelineEvent, TimelineSource,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::engine::Shared;
+use crate::steps::PlannedStep;
+
+/// Data of an operation, saved with every outcome. A stored format: members are only added, with
+/// defaults; an incompatible change raises the flow's version.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Data {
+    /// Microseconds since the epoch: when the present phase failed first; back-off and its limit count from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<i64>,
+    /// When the present phase was entered.
+    pub phase_since: i64,
+    /// The operation has failed or was aborted and is cleaning up after itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
+    /// The step list, once it was collected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<PlannedStep>>,
+    /// Index of the present step.
+    pub step: usize,
+    /// How often the present step was started.
+    pub step_attempt: u32,
+    /// `started_at` of the agent that the present step was started on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_agent: Option<String>,
+    /// A command to the power interface was sent in this phase and not yet seen done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_sent_at: Option<i64>,
+    /// The agent was asked to switch its node off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_off_at: Option<i64>,
+    /// Percent that the timeline last heard of.
+    pub progress_told: u8,
+}
+
+/// Why an operation is being given up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Abandoned {
+    pub error: String,
+    /// By the operator rather than by a failure.
+    pub aborted: bool,
+    /// The operation goes on as this flow instead of ending (undeploy of a node that waits).
+    #[serde(default)]
+    pub then: Option<String>,
+    /// A step was running: cleaning failures of this kind put the node into maintenance.
+    pub during_step: bool,
+}
+
+/// The lease as seen from this process.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub session: SessionId,
+    pub fence: i64,
+    /// Monotonic: after it no device is touched any more, because another conductor may have the operation.
+    pub until: tokio::sync::watch::Receiver<Instant>,
+}
+
+/// See the module.
+pub struct Context {
+    pub shared: Arc<Shared>,
+    pub node: Node,
+    pub operation: Operation,
+    pub signals: Vec<Signal>,
+    pub data: Data,
+    pub now: Timestamp,
+    pub lease: Lease,
+    pub(crate) changes: Vec<NodeChange>,
+    pub(crate) timeline: Vec<TimelineEvent>,
+    pub(crate) history: Vec<HistoryRow>,
+    pub(crate) consumed: Vec<i64>,
+}
+
+impl Context {
+    /// The node's interfaces.
+    ///
+    /// # Errors
+    /// When one of them is not enabled any more.
+    pub fn hardware(&self) -> Result<Hardware, Fault> {
+        self.shared.drivers.hardware(&self.node)
+    }
+
+    /// Remembers a change of the node for the save, and makes it on the local copy.
+    ///
+    /// # Errors
+    /// What the change itself refuses.
+    pub fn change(
+        &mut self,
+        change: impl Fn(&mut Node) -> Result<(), Fault> + Send + Sync + 'static,
+    ) -> Result<(), Fault> {
+        change(&mut self.node)?;
+        self.changes.push(Arc::new(change));
+        Ok(())
+    }
+
+    /// A change that cannot be refused.
+    pub fn set(&mut self, change: impl Fn(&mut Node) + Send + Sync + 'static) {
+        change(&mut self.node);
+        self.changes.push(Arc::new(move |node| {
+            change(node);
+            Ok(())
+        }));
+    }
+
+    /// Moves the provision state by the table.
+    ///
+    /// # Errors
+    /// When the table has no such row: a bug of the flow.
+    pub fn event(&mut self, event: Event) -> Result<(), Fault> {
+        self.change(move |node| apply_event(node, event))
+    }
+
+    /// Into the wait state of the running verb, unless it is there already.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn enter_wait(&mut self) -> Result<(), Fault> {
+        if self.node.provision_state.kind() == StateKind::Transient {
+            self.event(Event::Wait)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Out of the wait state, unless it is not in one.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn leave_wait(&mut self) -> Result<(), Fault> {
+        if self.node.provision_state.kind() == StateKind::Wait {
+            self.event(Event::Resume)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A line of the node's timeline, saved with the outcome.
+    pub fn note(&mut self, source: TimelineSource, text: impl Into<String>) {
+        self.note_data(source, text, None);
+    }
+
+    pub fn note_data(
+        &mut self,
+        source: TimelineSource,
+        text: impl Into<String>,
+        data: Option<Value>,
+    ) {
+        let text = text.into();
+        tracing::info!(node = %self.node.id, operation = %self.operation.id, flow = %self.operation.flow, "{text}");
+        self.timeline.push(TimelineEvent {
+            at: Timestamp::now(),
+            source,
+            text,
+            data,
+        });
+    }
+
+    /// An entry of the node's history, as clients of upstream read it.
+    pub fn record(&mut self, severity: &str, event_type: &str, event: impl Into<String>) {
+        self.history.push(HistoryRow {
+            id: HistoryId::random(),
+            node: self.node.id,
+            conductor: Some(self.shared.settings.host.clone()),
+            created_at: Timestamp::now(),
+            severity: severity.to_owned(),
+            event_type: event_type.to_owned(),
+            event: event.into(),
+            user: None,
+        });
+    }
+
+    /// Whether a signal of this kind waits; it is consumed with the outcome.
+    pub fn take_signal(&mut self, kind: SignalKind) -> Option<Value> {
+        let mut found = None;
+        self.signals.retain(|s| {
+            if s.kind == kind {
+                self.consumed.push(s.id);
+                found = Some(s.payload.clone());
+                false
+            } else {
+                true
+            }
+        });
+        found
+    }
+
+    #[must_use]
+    pub fn has_signal(&self, kind: SignalKind) -> bool {
+        self.signals.iter().any(|s| s.kind == kind)
+    }
+
+    /// The deadline of the present wait: the one it already has, or one that begins now.
+    #[must_use]
+    pub fn deadline(&self, timeout: std::time::Duration) -> Timestamp {
+        self.operation
+            .deadline_at
+            .unwrap_or_else(|| Timestamp::now().after(timeout))
+    }
+
+    /// Refuses when the lease may be over. Called before every call that changes a device.
+    ///
+    /// # Errors
+    /// Of class `RetryNow`; the save that follows is refused by the fence if another has the operation.
+    pub fn guard(&self) -> Result<(), Fault> {
+        if Instant::now() < *self.lease.until.borrow() {
+            return Ok(());
+        }
+        Err(Fault::new(
+            FaultKind::Internal,
+            Class::RetryNow,
+            format!(
+                "the lease of operation {} on node {} is over; nothing was sent to the hardware",
+                self.operation.id,
+                self.node.label()
+            ),
+        ))
+    }
+
+    /// Power state as the hardware says; noted on the node when it differs.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read_power(&mut self) -> Result<PowerState, Fault> {
+        let hardware = self.hardware()?;
+        let state = hardware
+            .power
+            .get_power_state(&self.shared.environment, &self.node)
+            .await?;
+        if self.node.power_state != Some(state) {
+            self.set(move |node| node.power_state = Some(state));
+        }
+        Ok(state)
+    }
+
+    /// A member of `driver_internal_info`; `None` removes it.
+    pub fn internal(&mut self, key: &'static str, value: Option<Value>) {
+        self.set(move |node| {
+            match &value {
+                Some(v) => node.driver_internal_info.insert(key.to_owned(), v.clone()),
+                None => node.driver_internal_info.remove(key),
+            };
+        });
+    }
+
+    /// Text member of `driver_internal_info`.
+    #[must_use]
+    pub fn internal_text(&self, key: &str) -> Option<&str> {
+        self.node
+            .driver_internal_info
+            .get(key)
+            .and_then(Value::as_str)
+    }
+
+    /// Forgets the agent: it is gone with the power. A token that was given before the boot stays.
+    pub fn forget_agent(&mut self) {
+        self.set(|node| forget_agent(node));
+    }
+
+    /// One change that makes all remembered ones in order.
+    pub(crate) fn combined_change(&mut self) -> NodeChange {
+        let changes = std::mem::take(&mut self.changes);
+        Arc::new(move |node| changes.iter().try_for_each(|change| change(node)))
+    }
+}
+
+/// Members of `driver_internal_info` that describe a running agent.
+const AGENT_MEMBERS: [&str; 6] = [
+    "agent_url",
+    "agent_secret_token",
+    "agent_version",
+    "agent_last_heartbeat",
+    "agent_verify_ca",
+    "agent_token_accepted",
+];
+
+pub(crate) fn forget_agent(node: &mut Node) {
+    for key in AGENT_MEMBERS {
+        node.driver_internal_info.remove(key);
+    }
+}
+
+/// Moves the provision state by the table.
+///
+/// # Errors
+/// The table's refusal.
+pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
+    use bessemer_model::provision::Target;
+    let row = transition(node.provision_state, event).map_err(|refused| {
+        Fault::new(FaultKind::InvalidState, Class::Never, refused.to_string())
+    })?;
+    node.provision_state = row.to;
+    match row.target {
+        Target::Set(state) => node.target_provision_state = Some(state),
+        Target::Clear => node.target_provision_state = None,
+        Target::Keep => {}
+    }
+    Ok(())
+}

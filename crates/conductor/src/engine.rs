@@ -1,0 +1,753 @@
+//! The engine: claim, run one phase, save what came of it.
+//!
+//! - A lease is held only while a phase runs; a wait releases it. Every claim raises the fence.
+//! - The session is renewed for the process as a whole. When it is lost, everything that runs is dropped
+//!   (its saves would be refused) and a new session begins.
+//! - Events only wake; what is due, the store tells.
+//! - Attempts are counted in the claim, before anything is looked at. Deaths that left a panic record
+//!   naming the operation fail it at the third, unexplained ones at the 25th, with back-off between.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bessemer_drivers::{Drivers, Environment};
+use bessemer_model::{Class, Fault, NodeId, OperationId, SessionId, Timestamp};
+use bessemer_store::{
+    Claimed, OperationStatus, OperationUpdate, SignalKind, Store, StoreError, TimelineSource,
+};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Abandoned, Context, Data, Lease};
+use crate::flow::{self, Flow};
+use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
+use crate::settings::Settings;
+
+/// A third panic fails the operation.
+const MAX_PANICS: i32 = 3;
+/// So many claims without an outcome fail it.
+const MAX_ATTEMPTS: i32 = 25;
+/// At most so long after its start the service holds waits open that ran out while it was down: an agent
+/// calls at least every 0.6 × 300 s.
+const START_GRACE: Duration = Duration::from_secs(180);
+/// Between device tries.
+const BACK_OFF: [u64; 5] = [1, 2, 4, 8, 10];
+
+/// What the parts of one conductor share.
+pub struct Shared {
+    pub store: Store,
+    /// When this process began to work.
+    pub started: Timestamp,
+    pub drivers: Drivers,
+    pub environment: Environment,
+    pub settings: Settings,
+    /// Raised when something may be due: a submit, a signal, a save.
+    pub wake: Notify,
+    /// Percent and bytes of running image writes, for whoever shows them; not stored.
+    pub progress: Mutex<HashMap<NodeId, bessemer_wire::ImageProgress>>,
+    /// The session that is open now.
+    pub session: Mutex<Option<SessionId>>,
+    /// Fetches heads of images before a deploy.
+    pub http: reqwest::Client,
+}
+
+/// See the module.
+pub struct Engine {
+    shared: Arc<Shared>,
+    flows: &'static [&'static Flow],
+}
+
+/// One open session.
+struct Session {
+    id: SessionId,
+    /// When the lease of everything under this session is over, unless it is renewed before.
+    until: watch::Sender<Instant>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            flows: flow::FLOWS,
+        }
+    }
+
+    /// Works until cancelled; then lets running phases end and closes the session, so that another
+    /// conductor takes over at once.
+    ///
+    /// # Errors
+    /// Only when no session can be opened at the start.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut first = true;
+        while !stop.is_cancelled() {
+            let session = match self.open_session().await {
+                Ok(session) => session,
+                Err(error) if first => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "no session with the database; trying again");
+                    pause(Duration::from_secs(1), &stop).await;
+                    continue;
+                }
+            };
+            first = false;
+            self.run_session(&session, &stop).await;
+            if stop.is_cancelled()
+                && let Err(error) = self.shared.store.close_session(session.id).await
+            {
+                tracing::warn!(%error, "the session could not be closed; its work is taken over when it expires");
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_session(&self) -> Result<Session, StoreError> {
+        let settings = &self.shared.settings;
+        let catalogue = serde_json::to_value(self.shared.drivers.catalogue()).map_err(|e| {
+            StoreError::Internal(format!("the catalogue of drivers does not serialise: {e}"))
+        })?;
+        let asked = Instant::now();
+        let id = self
+            .shared
+            .store
+            .register_conductor(
+                &settings.host,
+                &settings.conductor_group,
+                &catalogue,
+                settings.heartbeat_timeout,
+            )
+            .await?;
+        *self
+            .shared
+            .session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(id);
+        let (until, _) = watch::channel(asked + self.trust());
+        Ok(Session { id, until })
+    }
+
+    /// How long after a renewal was *asked for* devices may be touched: the lease less a margin.
+    fn trust(&self) -> Duration {
+        self.shared.settings.heartbeat_timeout.mul_f64(0.8)
+    }
+
+    /// Claims and runs until the session is lost or the stop comes.
+    async fn run_session(&self, session: &Session, stop: &CancellationToken) {
+        let lost = CancellationToken::new();
+        let mut running = JoinSet::new();
+        let renew = self.renew(session, &lost, stop);
+        tokio::pin!(renew);
+        let claim = async {
+            loop {
+                let found = self.claim(session, &mut running).await;
+                let sleep = if found {
+                    Duration::ZERO
+                } else {
+                    self.until_due().await
+                };
+                tokio::select! {
+                    () = self.shared.wake.notified() => {}
+                    () = tokio::time::sleep(sleep) => {}
+                    Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
+                    () = stop.cancelled() => break,
+                    () = lost.cancelled() => break,
+                }
+            }
+        };
+        tokio::select! {
+            () = claim => {}
+            () = &mut renew => {}
+        }
+        if lost.is_cancelled() {
+            // Their saves would be refused: another conductor has the work.
+            running.abort_all();
+        }
+        loop {
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    Some(ended) => reap(ended),
+                    None => break,
+                },
+                () = &mut renew, if !lost.is_cancelled() && !stop.is_cancelled() => running.abort_all(),
+                () = tokio::time::sleep(self.shared.settings.heartbeat_timeout) => running.abort_all(),
+            }
+        }
+    }
+
+    async fn renew(&self, session: &Session, lost: &CancellationToken, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.shared.settings.heartbeat_interval) => {}
+                () = stop.cancelled() => return,
+            }
+            let asked = Instant::now();
+            match self
+                .shared
+                .store
+                .renew_session(session.id, self.shared.settings.heartbeat_timeout)
+                .await
+            {
+                Ok(true) => {
+                    session.until.send_replace(asked + self.trust());
+                }
+                Ok(false) => {
+                    tracing::warn!(session = %session.id, "this conductor's session is over; what it ran may be with another one now");
+                    lost.cancel();
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "the session could not be renewed"),
+            }
+        }
+    }
+
+    /// Starts what is due; true when there may be more.
+    async fn claim(&self, session: &Session, running: &mut JoinSet<()>) -> bool {
+        let free = self
+            .shared
+            .settings
+            .concurrency
+            .saturating_sub(running.len());
+        if free == 0 {
+            return false;
+        }
+        let known: Vec<(&'static str, i32)> =
+            self.flows.iter().map(|f| (f.name, f.version)).collect();
+        let limit = u32::try_from(free.min(64)).unwrap_or(64);
+        match self
+            .shared
+            .store
+            .claim(session.id, &known, Timestamp::now(), limit)
+            .await
+        {
+            Ok(claimed) => {
+                let more = claimed.len() as u32 == limit;
+                for one in claimed {
+                    let shared = Arc::clone(&self.shared);
+                    let lease = Lease {
+                        session: session.id,
+                        fence: one.operation.fence,
+                        until: session.until.subscribe(),
+                    };
+                    let flows = self.flows;
+                    running.spawn(async move { run_one(shared, flows, lease, one).await });
+                }
+                more
+            }
+            Err(error) => {
+                tracing::error!(%error, "work could not be claimed");
+                false
+            }
+        }
+    }
+
+    /// How long nothing is due, as far as the store knows.
+    async fn until_due(&self) -> Duration {
+        let longest = self.shared.settings.poll_interval;
+        match self.shared.store.next_due().await {
+            Ok(Some(at)) => at
+                .since(Timestamp::now())
+                .clamp(Duration::from_millis(1), longest),
+            Ok(None) | Err(_) => longest,
+        }
+    }
+}
+
+async fn pause(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn reap(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        // Phases are run in a task of their own (`run_one`): what panics here is the engine's bookkeeping.
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// One claim: one phase, one save.
+async fn run_one(
+    shared: Arc<Shared>,
+    flows: &'static [&'static Flow],
+    lease: Lease,
+    claimed: Claimed,
+) {
+    let operation = claimed.operation.id;
+    let node = claimed.node.id;
+    let Some(flow) = flows
+        .iter()
+        .find(|f| f.name == claimed.operation.flow)
+        .copied()
+    else {
+        tracing::error!(%operation, flow = %claimed.operation.flow, "claimed a flow that is not known");
+        return;
+    };
+    // A panic while bytes of a BMC or an agent are read must harm nobody else.
+    let work = tokio::spawn(run_phase(Arc::clone(&shared), flow, lease.clone(), claimed));
+    let guard = AbortOnDrop(work.abort_handle());
+    let ended = work.await;
+    drop(guard);
+    match ended {
+        Ok(()) => {}
+        Err(error) if error.is_panic() => {
+            let text = panic_text(error.into_panic().as_ref());
+            tracing::error!(%operation, %node, "a phase of flow {} panicked: {text}", flow.name);
+            if let Err(error) = shared.store.record_panic(operation, &text).await {
+                tracing::error!(%error, "the panic could not be recorded");
+            }
+            // Left as it is, the row would be held until the session ends.
+            if let Err(error) = release_after_panic(&shared, &lease, operation).await {
+                tracing::error!(%error, "the operation could not be released after the panic");
+            }
+        }
+        Err(_) => {}
+    }
+    shared.wake.notify_one();
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+async fn release_after_panic(
+    shared: &Shared,
+    lease: &Lease,
+    id: OperationId,
+) -> Result<(), StoreError> {
+    let Some(operation) = shared.store.get_operation(id).await? else {
+        return Ok(());
+    };
+    let update = OperationUpdate {
+        status: OperationStatus::Waiting,
+        flow: operation.flow.clone(),
+        flow_version: operation.flow_version,
+        phase: operation.phase.clone(),
+        data: operation.data.clone(),
+        wake_at: Some(Timestamp::now().after(back_off(operation.attempt))),
+        deadline_at: None,
+        reason: Some("a panic ended the last attempt (a bug; see the service's log)".to_owned()),
+        keep_attempts: true,
+        consumed: Vec::new(),
+    };
+    let unchanged = Arc::new(|_: &mut bessemer_model::Node| Ok(()));
+    shared
+        .store
+        .save_outcome(
+            lease.session,
+            id,
+            lease.fence,
+            update,
+            unchanged,
+            Vec::new(),
+            Vec::new(),
+        )
+        .await
+        .map(|_| ())
+}
+
+fn back_off(attempt: i32) -> Duration {
+    let index = usize::try_from(attempt.saturating_sub(1))
+        .unwrap_or(0)
+        .min(BACK_OFF.len() - 1);
+    Duration::from_secs(BACK_OFF.get(index).copied().unwrap_or(10))
+}
+
+/// What is saved about the row.
+struct Save {
+    status: OperationStatus,
+    flow: &'static Flow,
+    phase: &'static str,
+    wake_at: Option<Timestamp>,
+    deadline_at: Option<Timestamp>,
+    reason: Option<String>,
+    keep_attempts: bool,
+}
+
+async fn run_phase(shared: Arc<Shared>, flow: &'static Flow, lease: Lease, claimed: Claimed) {
+    let Claimed {
+        operation,
+        node,
+        signals,
+    } = claimed;
+    let data: Data = serde_json::from_value(operation.data.clone()).unwrap_or_default();
+    let now = Timestamp::now();
+    let mut cx = Context {
+        shared,
+        node,
+        operation,
+        signals,
+        data,
+        now,
+        lease,
+        changes: Vec::new(),
+        timeline: Vec::new(),
+        history: Vec::new(),
+        consumed: Vec::new(),
+    };
+    let Some(phase) = flow.phase(&cx.operation.phase) else {
+        tracing::error!(operation = %cx.operation.id, "flow {} has no phase {}", flow.name, cx.operation.phase);
+        return;
+    };
+    if cx.data.phase_since == 0 {
+        cx.data.phase_since = now.0;
+    }
+    let save = decide(&mut cx, flow, phase).await;
+    store(cx, save).await;
+}
+
+/// Runs the phase and turns its answer into what the row becomes.
+async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase) -> Save {
+    if cx.operation.panics >= MAX_PANICS || cx.operation.attempt > MAX_ATTEMPTS {
+        let text = format!(
+            "The {} of node {} was given up in phase {}: it ended the service {} times without a result. This is a bug of the service; its log has the details.",
+            flow.title,
+            cx.node.label(),
+            phase.name(),
+            cx.operation.attempt.max(cx.operation.panics)
+        );
+        if cx.data.abandoned.is_some() {
+            // The clean-up itself does not end: close without it.
+            return close_failed(cx, flow, phase, &text);
+        }
+        return abandon(cx, flow, text, None);
+    }
+    if cx.data.abandoned.is_none() && cx.has_signal(SignalKind::Abort) && phase.abortable(cx) {
+        let payload = cx.take_signal(SignalKind::Abort).unwrap_or_default();
+        let then = payload
+            .get("then")
+            .and_then(|v| v.as_str())
+            .map(str::to_owned);
+        let text = format!(
+            "The {} of node {} was aborted by the operator in phase {}.",
+            flow.title,
+            cx.node.label(),
+            phase.name()
+        );
+        return abandon(cx, flow, text, Some(then));
+    }
+    let expired = cx.operation.deadline_at.is_some_and(|at| at <= cx.now);
+    let grace = cx
+        .shared
+        .started
+        .after(cx.shared.settings.deploy_callback_timeout.min(START_GRACE));
+    let expired = if expired && cx.now < grace {
+        // While the service was down nobody could call: a wait that ran out meanwhile gets time for one more call.
+        cx.operation.deadline_at = Some(grace);
+        false
+    } else {
+        expired
+    };
+    let answer = match phase.look(cx).await {
+        Ok(Look::Done) => Ok(Outcome::Done),
+        Ok(Look::Next(name)) => Ok(Outcome::Next(name)),
+        // A wait that was renewed just now (the agent answered) is not over, whatever the row said.
+        Ok(Look::Running(wait)) if !expired || wait.deadline.is_some_and(|at| at > cx.now) => {
+            Ok(Outcome::Wait(wait))
+        }
+        Ok(Look::Running(_) | Look::NotDone) if expired => Err(phase.expired(cx).await),
+        Ok(Look::Running(wait)) => Ok(Outcome::Wait(wait)),
+        Ok(Look::NotDone) => phase.act(cx).await,
+        Ok(Look::Unknown(why)) => match phase.on_unknown() {
+            OnUnknown::Repeat => phase.act(cx).await,
+            OnUnknown::Fail => Err(Fault::internal(why)),
+        },
+        Err(fault) => Err(fault),
+    };
+    // Heartbeats and wake-ups have done their work by waking this run.
+    cx.take_signal(SignalKind::Heartbeat);
+    cx.take_signal(SignalKind::Wake);
+    match answer {
+        Ok(outcome) => settle(cx, flow, phase, outcome),
+        Err(fault) => fail(cx, flow, phase, fault),
+    }
+}
+
+fn settle(
+    cx: &mut Context,
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+    outcome: Outcome,
+) -> Save {
+    let next = |flow: &'static Flow, phase: &'static str| Save {
+        status: OperationStatus::Ready,
+        flow,
+        phase,
+        wake_at: None,
+        deadline_at: None,
+        reason: None,
+        keep_attempts: false,
+    };
+    let enter = |cx: &mut Context| {
+        cx.data.failing_since = None;
+        cx.data.phase_since = Timestamp::now().0;
+        cx.data.power_sent_at = None;
+    };
+    let closed = |status| Save {
+        status,
+        ..next(flow, phase.name())
+    };
+    match outcome {
+        Outcome::Done => match flow.after(phase.name()) {
+            Some(following) => {
+                enter(cx);
+                next(flow, following.name())
+            }
+            None => closed(OperationStatus::Finished),
+        },
+        Outcome::Next(name) => {
+            if name != phase.name() {
+                enter(cx);
+            }
+            next(flow, name)
+        }
+        Outcome::Become(name) => match flow::by_name(name) {
+            Some(other) => {
+                cx.data = Data {
+                    phase_since: Timestamp::now().0,
+                    ..Data::default()
+                };
+                next(other, other.first().name())
+            }
+            None => fail(
+                cx,
+                flow,
+                phase,
+                Fault::internal(format!("there is no flow {name}")),
+            ),
+        },
+        Outcome::Wait(wait) => {
+            cx.data.failing_since = None;
+            waiting(flow, phase, wait, cx.operation.deadline_at)
+        }
+        Outcome::Finish => closed(OperationStatus::Finished),
+        Outcome::GiveUp => closed(OperationStatus::Failed),
+    }
+}
+
+/// A wait keeps the deadline that the phase set first, however often it is looked at again.
+fn waiting(
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+    wait: Wait,
+    deadline: Option<Timestamp>,
+) -> Save {
+    tracing::debug!(phase = phase.name(), origin = %wait.origin, "waits for {}", wait.what);
+    Save {
+        status: OperationStatus::Waiting,
+        flow,
+        phase: phase.name(),
+        wake_at: wait.look_again.map(|after| Timestamp::now().after(after)),
+        deadline_at: wait.deadline.or(deadline),
+        reason: Some(format!("waiting for {}", wait.what)),
+        keep_attempts: false,
+    }
+}
+
+/// Retry within the phase's budget, else give the operation up.
+fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault: Fault) -> Save {
+    let now = Timestamp::now();
+    let since = *cx.data.failing_since.get_or_insert(now.0);
+    let tried = now.since(Timestamp(since));
+    let again = match fault.class {
+        Class::Never => false,
+        Class::RetryNow | Class::RetryLater => tried < cx.shared.settings.device_retry_timeout,
+    };
+    if again {
+        let wait = match fault.class {
+            Class::RetryNow => Duration::from_millis(200),
+            _ => back_off(i32::try_from(tried.as_secs() / 2).unwrap_or(5) + 1),
+        };
+        tracing::info!(node = %cx.node.id, phase = phase.name(), "{}; trying again in {:.1} s", fault.text, wait.as_secs_f64());
+        if tried.is_zero() {
+            cx.note(
+                TimelineSource::Engine,
+                format!("{}: {}; trying again", phase.name(), fault.text),
+            );
+        }
+        return Save {
+            status: OperationStatus::Waiting,
+            flow,
+            phase: phase.name(),
+            wake_at: Some(now.after(wait)),
+            deadline_at: cx.operation.deadline_at,
+            reason: Some(format!("trying again: {}", fault.text)),
+            keep_attempts: false,
+        };
+    }
+    let text = if matches!(fault.class, Class::Never) {
+        fault.text
+    } else {
+        format!("{} (tried for {} s)", fault.text, tried.as_secs())
+    };
+    if cx.data.abandoned.is_some() {
+        return close_failed(cx, flow, phase, &text);
+    }
+    abandon(cx, flow, text, None)
+}
+
+/// Towards the flow's clean-up phase. The error is shown from here on. `abort` is the operator's, with the
+/// flow that follows.
+fn abandon(
+    cx: &mut Context,
+    flow: &'static Flow,
+    error: String,
+    abort: Option<Option<String>>,
+) -> Save {
+    let during_step = cx
+        .data
+        .steps
+        .as_ref()
+        .is_some_and(|s| cx.data.step < s.len());
+    cx.note(TimelineSource::Engine, error.clone());
+    cx.record("ERROR", flow.history_type, error.clone());
+    let shown = error.clone();
+    cx.set(move |node| node.last_error = Some(shown.clone()));
+    cx.data.abandoned = Some(Abandoned {
+        error,
+        aborted: abort.is_some(),
+        then: abort.flatten(),
+        during_step,
+    });
+    cx.data.failing_since = None;
+    cx.data.phase_since = Timestamp::now().0;
+    cx.data.power_sent_at = None;
+    Save {
+        status: OperationStatus::Ready,
+        flow,
+        phase: flow.abandon.name(),
+        wake_at: None,
+        deadline_at: None,
+        reason: None,
+        keep_attempts: false,
+    }
+}
+
+/// The clean-up failed too: say both, and leave the node in the failed state.
+fn close_failed(
+    cx: &mut Context,
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+    why: &str,
+) -> Save {
+    cx.note(
+        TimelineSource::Engine,
+        format!("cleaning up after the failure did not work either: {why}"),
+    );
+    if let Err(fault) = flow.mark_failed(cx) {
+        tracing::error!(node = %cx.node.id, "the failed state could not be set: {fault}");
+    }
+    Save {
+        status: OperationStatus::Failed,
+        flow,
+        phase: phase.name(),
+        wake_at: None,
+        deadline_at: None,
+        reason: None,
+        keep_attempts: false,
+    }
+}
+
+/// Saves; a lost lease only ends this run, a database that is away is waited for as long as the lease may
+/// hold.
+async fn store(mut cx: Context, save: Save) {
+    let data = match serde_json::to_value(&cx.data) {
+        Ok(data) => data,
+        Err(error) => {
+            tracing::error!(%error, operation = %cx.operation.id, "the operation's data does not serialise");
+            return;
+        }
+    };
+    if !save.status.is_open() {
+        cx.shared
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cx.node.id);
+    }
+    let update = OperationUpdate {
+        status: save.status,
+        flow: save.flow.name.to_owned(),
+        flow_version: save.flow.version,
+        phase: save.phase.to_owned(),
+        data,
+        wake_at: save.wake_at,
+        deadline_at: save.deadline_at,
+        reason: save.reason,
+        keep_attempts: save.keep_attempts,
+        consumed: std::mem::take(&mut cx.consumed),
+    };
+    let change = cx.combined_change();
+    let (id, fence, session) = (cx.operation.id, cx.lease.fence, cx.lease.session);
+    let mut wait = Duration::from_millis(100);
+    loop {
+        let saved = cx
+            .shared
+            .store
+            .save_outcome(
+                session,
+                id,
+                fence,
+                update.clone(),
+                Arc::clone(&change),
+                cx.timeline.clone(),
+                cx.history.clone(),
+            )
+            .await;
+        match saved {
+            Ok(_) => return,
+            Err(StoreError::LeaseLost { .. }) => {
+                tracing::warn!(operation = %id, fence, "another conductor has this operation; what this one did is not saved");
+                return;
+            }
+            Err(error @ (StoreError::Storage(_) | StoreError::Unavailable(_))) => {
+                tracing::error!(%error, operation = %id, "the outcome could not be saved; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            Err(error) => {
+                // A change that the row does not allow (any more): let go of the lease and look again; the count
+                // of attempts ends it if that never helps.
+                tracing::error!(%error, operation = %id, "the outcome was refused; the operation is looked at again");
+                let again = OperationUpdate {
+                    status: OperationStatus::Waiting,
+                    flow: cx.operation.flow.clone(),
+                    flow_version: cx.operation.flow_version,
+                    phase: cx.operation.phase.clone(),
+                    data: cx.operation.data.clone(),
+                    wake_at: Some(Timestamp::now().after(back_off(cx.operation.attempt))),
+                    deadline_at: cx.operation.deadline_at,
+                    reason: Some(format!("looking again: {error}")),
+                    keep_attempts: true,
+                    consumed: Vec::new(),
+                };
+                let unchanged = Arc::new(|_: &mut bessemer_model::Node| Ok(()));
+                if let Err(error) = cx
+                    .shared
+                    .store
+                    .save_outcome(session, id, fence, again, unchanged, Vec::new(), Vec::new())
+                    .await
+                {
+                    tracing::error!(%error, operation = %id, "the operation could not be released");
+                }
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The flows: each verb as a list of phases, in one table.
+
+mod clean;
+mod deploy;
+mod manage;
+mod power;
+mod ramdisk;
+mod run_steps;
+mod unprovision;
+
+use bessemer_model::provision::StateKind;
+use bessemer_model::{Event, Fault, NodeHealthFault};
+
+use crate::context::Context;
+use crate::outcome::Phase;
+
+pub use clean::is_automated_clean_wanted;
+
+/// A verb as phases in order. Names and versions are a stored format: a conductor claims only what it knows.
+pub struct Flow {
+    pub name: &'static str,
+    pub version: i32,
+    /// As sentences call it: "The deploy of node …".
+    pub title: &'static str,
+    /// `event_type` in the node's history.
+    pub history_type: &'static str,
+    pub phases: &'static [&'static dyn Phase],
+    /// Runs after a failure or an abort; ends the operation.
+    pub abandon: &'static dyn Phase,
+    pub on_failure: OnFailure,
+}
+
+/// What a failure does to the node besides `last_error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The failed state of the verb.
+    Fail,
+    /// And maintenance, when a step was running: the disks may be in any condition.
+    FailCleaning,
+    /// The provision state is not touched.
+    Power,
+}
+
+/// Every flow.
+pub const FLOWS: &[&Flow] = &[
+    &manage::MANAGE,
+    &clean::CLEAN,
+    &deploy::DEPLOY,
+    &unprovision::UNPROVISION,
+    &power::POWER,
+];
+
+/// The newest flow of that name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Flow> {
+    FLOWS.iter().find(|f| f.name == name).copied()
+}
+
+impl Flow {
+    #[must_use]
+    pub fn phase(&self, name: &str) -> Option<&'static dyn Phase> {
+        if self.abandon.name() == name {
+            return Some(self.abandon);
+        }
+        self.phases.iter().find(|p| p.name() == name).copied()
+    }
+
+    /// The phase that follows; `None` at the end.
+    #[must_use]
+    pub fn after(&self, name: &str) -> Option<&'static dyn Phase> {
+        let at = self.phases.iter().position(|p| p.name() == name)?;
+        self.phases.get(at + 1).copied()
+    }
+
+    /// The phase that an operation begins with.
+    #[must_use]
+    pub fn first(&self) -> &'static dyn Phase {
+        self.phases.first().copied().unwrap_or(self.abandon)
+    }
+
+    /// Puts the node into the failed state of this flow.
+    ///
+    /// # Errors
+    /// When the table has no such transition: a bug of the flow.
+    pub fn mark_failed(&self, cx: &mut Context) -> Result<(), Fault> {
+        let Some(abandoned) = cx.data.abandoned.clone() else {
+            return Ok(());
+        };
+        cx.set(|node| {
+            node.clean_step.clear();
+            node.deploy_step.clear();
+        });
+        match self.on_failure {
+            OnFailure::Power => cx.set(|node| node.target_power_state = None),
+            OnFailure::Fail | OnFailure::FailCleaning => {
+                let aborted =
+                    abandoned.aborted && cx.node.provision_state.kind() == StateKind::Wait;
+                cx.event(if aborted { Event::Abort } else { Event::Fail })?;
+            }
+        }
+        if self.on_failure == OnFailure::FailCleaning && abandoned.during_step && !abandoned.aborted
+        {
+            let reason = abandoned.error.clone();
+            cx.set(move |node| {
+                node.maintenance = true;
+                node.maintenance_reason = Some(reason.clone());
+                node.fault = Some(NodeHealthFault::CleanFailure);
+            });
+        }
+        let error = abandoned.error;
+        cx.set(move |node| node.last_error = Some(error.clone()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Names are a stored format: unique within a flow, and this list must only grow.
+    #[test]
+    fn phase_names_are_unique_and_stable() {
+        let mut all = Vec::new();
+        for flow in FLOWS {
+            let mut seen = HashSet::new();
+            for phase in flow.phases.iter().chain([&flow.abandon]) {
+                assert!(
+                    seen.insert(phase.name()),
+                    "{}: {} twice",
+                    flow.name,
+                    phase.name()
+                );
+            }
+            let names: Vec<&str> = flow.phases.iter().map(|p| p.name()).collect();
+            all.push(format!(
+                "{} {}: {}",
+                flow.name,
+                flow.version,
+                names.join(" ")
+            ));
+        }
+        assert_eq!(
+            all,
+            [
+                "manage 1: verify-power",
+                "clean 1: plan power-off prepare-ramdisk power-on wait-agent collect-steps run-steps power-off-after done",
+                "deploy 1: check-image power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
+                "unprovision 1: power-off tear-down",
+                "power 1: start soft-power-off power-off power-on done",
+            ]
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! The conductor as the server sees it: starts and stops the engine, answers the calls that need an
+//! answer at once.
+
+use std::sync::Arc;
+
+use bessemer_drivers::{Catalogue, Drivers, Environment, Persistence};
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_store::{Store, StoreError};
+use bessemer_wire::{HeartbeatBody, ImageProgress};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, Shared};
+use crate::settings::Settings;
+use crate::verbs::{self, Provision};
+use crate::{error_text, heartbeat, power_sync};
+
+/// One interface of `GET /v1/nodes/{ident}/validate`.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    pub interface: InterfaceKind,
+    pub result: Option<bool>,
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/nodes/{ident}/management/boot_device`.
+#[derive(Debug, Clone)]
+pub struct BootDevice {
+    pub device: Option<String>,
+    pub persistent: Option<bool>,
+}
+
+/// Answer of a lookup.
+#[derive(Clone)]
+pub struct LookupAnswer {
+    pub node: Node,
+    pub agent_token: String,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Conductor {
+    shared: Arc<Shared>,
+}
+
+impl Conductor {
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(
+        store: Store,
+        drivers: Drivers,
+        environment: Environment,
+        settings: Settings,
+    ) -> Result<Self, Fault> {
+        // A provider that was installed by somebody else in this process is the same one.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            let _installed_by_other = rustls::crypto::ring::default_provider()
+                .install_default()
+                .is_err();
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(30))
+            .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| Fault::internal(format!("no HTTP client: {e}")))?;
+        let shared = Shared {
+            store,
+            started: Timestamp::now(),
+            drivers,
+            environment,
+            settings,
+            wake: Notify::new(),
+            progress: std::sync::Mutex::default(),
+            session: std::sync::Mutex::default(),
+            http,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Works until cancelled.
+    ///
+    /// # Errors
+    /// When no session can be opened at the start.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
+        let engine = Engine::new(Arc::clone(&self.shared));
+        let sync = tokio::spawn(power_sync::run(Arc::clone(&self.shared), stop.clone()));
+        let ended = engine.run(stop.clone()).await;
+        stop.cancel();
+        if let Err(error) = sync.await {
+            tracing::error!(%error, "power sync ended badly");
+        }
+        self.shared.environment.bmcs.close_idle(true).await;
+        ended
+    }
+
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        self.shared.drivers.catalogue()
+    }
+
+    /// Something may be due.
+    pub fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    async fn node(&self, id: NodeId) -> Result<Node, Fault> {
+        self.shared
+            .store
+            .get_node(id)
+            .await
+            .map_err(|e| error_text::store(&e))?
+            .ok_or_else(|| Fault::not_found(format!("Node {id} could not be found.")))
+    }
+
+    /// # Errors
+    /// See [`verbs::provision`].
+    pub async fn provision(&self, node: NodeId, request: Provision) -> Result<(), Fault> {
+        verbs::provision(&self.shared, node, request).await
+    }
+
+    /// # Errors
+    /// See [`verbs::power`].
+    pub async fn power(
+        &self,
+        node: NodeId,
+        target: PowerTarget,
+        timeout: Option<u64>,
+    ) -> Result<(), Fault> {
+        verbs::power(&self.shared, node, target, timeout).await
+    }
+
+    /// # Errors
+    /// Only when the node does not exist or its driver is gone.
+    pub async fn validate(&self, id: NodeId) -> Result<Vec<Validation>, Fault> {
+        let node = self.node(id).await?;
+        let hardware = self.shared.drivers.hardware(&node)?;
+        let env = &self.shared.environment;
+        let answer = |interface, result: Result<(), Fault>| match result {
+            Ok(()) => Validation {
+                interface,
+                result: Some(true),
+                reason: None,
+            },
+            Err(fault) => Validation {
+                interface,
+                result: Some(false),
+                reason: Some(fault.text),
+            },
+        };
+        Ok(InterfaceKind::ALL
+            .into_iter()
+            .filter(|kind| *kind != InterfaceKind::Vendor)
+            .map(|kind| match kind {
+                InterfaceKind::Power => answer(kind, hardware.power.validate(env, &node)),
+                InterfaceKind::Management => answer(kind, hardware.management.validate(env, &node)),
+                InterfaceKind::Boot => answer(kind, hardware.boot.validate(env, &node)),
+                InterfaceKind::Deploy => answer(kind, hardware.deploy.validate(env, &node)),
+                _ => {
+                    let absent = node
+                        .interfaces
+                        .get(kind)
+                        .is_some_and(|name| name.starts_with("no-"));
+                    let refusal = Fault::unsupported(format!(
+                        "Driver {} does not support {kind} (disabled or not implemented).",
+                        node.driver
+                    ));
+                    answer(kind, if absent { Err(refusal) } else { Ok(()) })
+                }
+            })
+            .collect())
+    }
+
+    /// # Errors
+    /// The driver's.
+    pub async fn get_boot_device(&self, id: NodeId) -> Result<BootDevice, Fault> {
+        let node = self.node(id).await?;
+        let hardware = self.shared.drivers.hardware(&node)?;
+        hardware
+            .management
+            .validate(&self.shared.environment, &node)?;
+        let (device, persistent) = hardware
+            .management
+            .get_boot_device(&self.shared.environment, &node)
+            .await?;
+        Ok(BootDevice { device, persistent })
+    }
+
+    /// # Errors
+    /// 400 for a device that the driver does not have, 409 while an operation holds the node, the driver's.
+    pub async fn set_boot_device(
+        &self,
+        id: NodeId,
+        device: &str,
+        persistent: bool,
+    ) -> Result<(), Fault> {
+        let node = self.unlocked(id).await?;
+        let hardware = self.shared.drivers.hardware(&node)?;
+        hardware
+            .management
+            .validate(&self.shared.environment, &node)?;
+        let persistence = if persistent {
+            Persistence::Persistent
+        } else {
+            Persistence::Once
+        };
+        hardware
+            .management
+            .set_boot_device(&self.shared.environment, &node, device, persistence)
+            .await
+    }
+
+    /// # Errors
+    /// Only when the node does not exist or its driver is gone.
+    pub async fn supported_boot_devices(&self, id: NodeId) -> Result<Vec<String>, Fault> {
+        let node = self.node(id).await?;
+        let hardware = self.shared.drivers.hardware(&node)?;
+        Ok(hardware
+            .management
+            .supported_boot_devices()
+            .iter()
+            .map(|d| (*d).to_owned())
+            .collect())
+    }
+
+    /// # Errors
+    /// The driver's.
+    pub async fn inject_nmi(&self, id: NodeId) -> Result<(), Fault> {
+        let node = self.unlocked(id).await?;
+        let hardware = self.shared.drivers.hardware(&node)?;
+        hardware
+            .management
+            .validate(&self.shared.environment, &node)?;
+        hardware
+            .management
+            .inject_nmi(&self.shared.environment, &node)
+            .await
+    }
+
+    async fn unlocked(&self, id: NodeId) -> Result<Node, Fault> {
+        let node = self.node(id).await?;
+        match &node.reservation {
+            None => Ok(node),
+            Some(holder) => Err(error_text::store(&StoreError::Locked {
+                node: id.to_string(),
+                holder: holder.clone(),
+            })),
+        }
+    }
+
+    /// # Errors
+    /// See [`Drivers::complete`].
+    pub fn check_driver(&self, node: &mut Node, explicit: &[InterfaceKind]) -> Result<(), Fault> {
+        self.shared.drivers.complete(node, explicit)
+    }
+
+    /// # Errors
+    /// See [`Drivers::properties`].
+    pub fn driver_properties(
+        &self,
+        driver: &str,
+    ) -> Result<std::collections::BTreeMap<String, String>, Fault> {
+        self.shared.drivers.properties(driver)
+    }
+
+    /// # Errors
+    /// See [`heartbeat::lookup`].
+    pub async fn lookup(
+        &self,
+        addresses: &[String],
+        node: Option<NodeId>,
+    ) -> Result<LookupAnswer, Fault> {
+        let (node, agent_token) = heartbeat::lookup(&self.shared, addresses, node).await?;
+        Ok(LookupAnswer { node, agent_token })
+    }
+
+    /// # Errors
+    /// See [`heartbeat::heartbeat`].
+    pub async fn heartbeat(
+        &self,
+        node: NodeId,
+        body: &HeartbeatBody,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        heartbeat::heartbeat(&self.shared, node, body, at).await
+    }
+
+    /// How far the running image write of a node is.
+    #[must_use]
+    pub fn progress(&self, node: NodeId) -> Option<ImageProgress> {
+        self.shared
+            .progress
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&node)
+            .cloned()
+    }
+}

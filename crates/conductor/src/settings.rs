@@ -1,0 +1,114 @@
+//! What the conductor is told by the settings; the server fills it from `bessemer-config`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Names follow upstream's options; the section is given with each.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[DEFAULT] host`: how this conductor is called in `reservation` and `/v1/conductors`.
+    pub host: String,
+    /// `[conductor] conductor_group`
+    pub conductor_group: String,
+    /// `[conductor] heartbeat_interval`: how often the session is renewed.
+    pub heartbeat_interval: Duration,
+    /// `[conductor] heartbeat_timeout`: a session that was not renewed for so long is dead and its work is taken over.
+    pub heartbeat_timeout: Duration,
+    /// `[conductor] sync_power_state_interval`; zero = off.
+    pub sync_power_state_interval: Duration,
+    /// `[conductor] force_power_state_during_sync`
+    pub force_power_state_during_sync: bool,
+    /// `[conductor] power_state_sync_max_retries`
+    pub power_state_sync_max_retries: u32,
+    /// `[conductor] deploy_callback_timeout`
+    pub deploy_callback_timeout: Duration,
+    /// `[conductor] clean_callback_timeout`
+    pub clean_callback_timeout: Duration,
+    /// `[conductor] power_state_change_timeout`
+    pub power_state_change_timeout: Duration,
+    /// `[conductor] soft_power_off_timeout`
+    pub soft_power_off_timeout: Duration,
+    /// `[conductor] automated_clean`
+    pub automated_clean: bool,
+    /// `[conductor] max_concurrent_deploy`
+    pub max_concurrent_deploy: u64,
+    /// `[conductor] max_concurrent_clean`
+    pub max_concurrent_clean: u64,
+    /// `[conductor] allow_provisioning_in_maintenance`
+    pub allow_provisioning_in_maintenance: bool,
+    /// `[conductor] permitted_image_formats`
+    pub permitted_image_formats: Vec<String>,
+    /// `[conductor] disable_deep_image_inspection`
+    pub disable_deep_image_inspection: bool,
+    /// `[conductor] clean_step_priority_override`, `interface.step` to priority.
+    pub clean_step_priority_override: BTreeMap<String, i64>,
+    /// `[deploy] erase_devices_priority` and `erase_devices_metadata_priority`; `None` = the agent's own.
+    pub erase_devices_priority: Option<i64>,
+    pub erase_devices_metadata_priority: Option<i64>,
+    /// `[deploy] power_off_after_deploy_failure`
+    pub power_off_after_deploy_failure: bool,
+    /// `[deploy] external_callback_url`, else the API's public address: what agents call.
+    pub api_url: String,
+    /// `[api] ramdisk_heartbeat_timeout`
+    pub ramdisk_heartbeat_timeout: Duration,
+    /// `[api] restrict_lookup`
+    pub restrict_lookup: bool,
+    /// `[agent] require_tls`
+    pub agent_require_tls: bool,
+    /// `[agent] command_timeout`
+    pub agent_command_timeout: Duration,
+    /// `[agent] allow_md5_checksum`
+    pub agent_allow_md5_checksum: bool,
+    /// `[agent] stream_raw_images`
+    pub agent_stream_raw_images: bool,
+    /// `[agent] post_deploy_get_power_state_retries` times `…_interval`: how long the agent may take to switch off.
+    pub agent_power_off_patience: Duration,
+    /// `[ipmi] command_retry_timeout`: how long a device that fails in passing is tried again.
+    pub device_retry_timeout: Duration,
+    /// How many phases run at once in this process.
+    pub concurrency: usize,
+    /// How often the store is asked for work when nothing in this process woke the engine. Several
+    /// controllers on one PostgreSQL need it; alone on SQLite only waits with a time matter.
+    pub poll_interval: Duration,
+}
+
+impl Settings {
+    /// Upstream's defaults.
+    #[must_use]
+    pub fn new(host: impl Into<String>, api_url: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            conductor_group: String::new(),
+            heartbeat_interval: Duration::from_secs(10),
+            heartbeat_timeout: Duration::from_secs(60),
+            sync_power_state_interval: Duration::from_secs(120),
+            force_power_state_during_sync: true,
+            power_state_sync_max_retries: 3,
+            deploy_callback_timeout: Duration::from_secs(1800),
+            clean_callback_timeout: Duration::from_secs(1800),
+            power_state_change_timeout: Duration::from_secs(60),
+            soft_power_off_timeout: Duration::from_secs(600),
+            automated_clean: true,
+            max_concurrent_deploy: 250,
+            max_concurrent_clean: 50,
+            allow_provisioning_in_maintenance: true,
+            permitted_image_formats: ["raw", "gpt", "qcow2"].map(str::to_owned).to_vec(),
+            disable_deep_image_inspection: false,
+            clean_step_priority_override: BTreeMap::new(),
+            erase_devices_priority: None,
+            erase_devices_metadata_priority: None,
+            power_off_after_deploy_failure: true,
+            api_url: api_url.into(),
+            ramdisk_heartbeat_timeout: Duration::from_secs(300),
+            restrict_lookup: true,
+            agent_require_tls: true,
+            agent_command_timeout: Duration::from_secs(60),
+            agent_allow_md5_checksum: true,
+            agent_stream_raw_images: true,
+            agent_power_off_patience: Duration::from_secs(30),
+            device_retry_timeout: Duration::from_secs(60),
+            concurrency: 256,
+            poll_interval: Duration::from_secs(2),
+        }
+    }
+}

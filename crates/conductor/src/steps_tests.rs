@@ -1,0 +1,177 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::*;
+use bessemer_drivers::interface::step as driver_step;
+use std::collections::BTreeMap;
+
+fn agent(steps: Value) -> BTreeMap<String, Vec<StepDefinition>> {
+    BTreeMap::from([(
+        "generic_hardware_manager".to_owned(),
+        serde_json::from_value(steps).unwrap(),
+    )])
+}
+
+fn labels(steps: &[PlannedStep]) -> Vec<String> {
+    steps.iter().map(PlannedStep::label).collect()
+}
+
+#[test]
+fn automated_cleaning_sorts_and_drops_zero() {
+    let offered = agent(json!([
+        {"step": "erase_devices", "interface": "deploy", "priority": 10},
+        {"step": "erase_devices_metadata", "interface": "deploy", "priority": 99},
+        {"step": "erase_pstore", "interface": "deploy", "priority": 0},
+        {"step": "same", "interface": "raid", "priority": 10},
+        {"step": "same", "interface": "vendor", "priority": 10},
+    ]));
+    let mut settings = Settings::new("c", "http://a");
+    assert_eq!(
+        labels(&automated_clean(&settings, &[], &offered)),
+        [
+            "deploy.erase_devices_metadata",
+            "vendor.same",
+            "deploy.erase_devices",
+            "raid.same"
+        ]
+    );
+    settings.erase_devices_priority = Some(0);
+    settings
+        .clean_step_priority_override
+        .insert("raid.same".into(), 500);
+    assert_eq!(
+        labels(&automated_clean(&settings, &[], &offered)),
+        ["raid.same", "deploy.erase_devices_metadata", "vendor.same"]
+    );
+}
+
+#[test]
+fn manual_cleaning_keeps_the_order_and_names_what_is_wrong() {
+    let offered = agent(json!([
+        {"step": "a", "interface": "deploy", "priority": 1, "argsinfo": {"x": {"description": "", "required": true}}},
+        {"step": "b", "interface": "deploy", "priority": 9},
+    ]));
+    let check =
+        |list: Value, want: Result<&[&str], &str>| match (manual_clean(&list, &[], &offered), want)
+        {
+            (Ok(steps), Ok(want)) => assert_eq!(labels(&steps), want),
+            (Err(fault), Err(want)) => assert!(fault.text.contains(want), "{fault}"),
+            (got, want) => panic!("{got:?} for {want:?}"),
+        };
+    check(
+        json!([{"interface": "deploy", "step": "a", "args": {"x": 1}}, {"interface": "deploy", "step": "b"}]),
+        Ok(&["deploy.a", "deploy.b"]),
+    );
+    check(
+        json!([{"interface": "deploy", "step": "a"}]),
+        Err("needs the argument x"),
+    );
+    check(
+        json!([{"interface": "deploy", "step": "a", "args": {"x": 1, "y": 2}}]),
+        Err("no argument y"),
+    );
+    check(
+        json!([{"interface": "deploy", "step": "c"}]),
+        Err("no clean step deploy.c; this node has deploy.a, deploy.b"),
+    );
+    check(json!({"step": 1}), Err("not a JSON list"));
+}
+
+#[test]
+fn deploy_steps_merge() {
+    let driver = vec![
+        driver_step("deploy", "deploy", 100, StepRun::Core(CoreStep::Deploy)),
+        driver_step(
+            "write_image",
+            "deploy",
+            80,
+            StepRun::Core(CoreStep::WriteImage),
+        ),
+        driver_step(
+            "boot_instance",
+            "deploy",
+            20,
+            StepRun::Core(CoreStep::BootInstance),
+        ),
+    ];
+    let offered = agent(json!([
+        {"step": "write_image", "interface": "deploy", "priority": 0},
+        {"step": "inject_files", "interface": "deploy", "priority": 0},
+        {"step": "apply_configuration", "interface": "raid", "priority": 90},
+    ]));
+    let check = |wanted: Option<Value>, want: &[&str]| {
+        assert_eq!(
+            labels(&deploy(wanted.as_ref(), &driver, &offered).unwrap()),
+            want
+        );
+    };
+    check(
+        None,
+        &[
+            "raid.apply_configuration",
+            "deploy.write_image",
+            "deploy.boot_instance",
+        ],
+    );
+    check(
+        Some(json!([
+            {"interface": "deploy", "step": "inject_files", "args": {}, "priority": 50},
+            {"interface": "raid", "step": "apply_configuration", "args": {}, "priority": 0},
+        ])),
+        &[
+            "deploy.write_image",
+            "deploy.inject_files",
+            "deploy.boot_instance",
+        ],
+    );
+    let wrong = json!([{"interface": "deploy", "step": "nosuch", "args": {}, "priority": 50}]);
+    assert!(
+        deploy(Some(&wrong), &driver, &offered)
+            .unwrap_err()
+            .text
+            .contains("nosuch")
+    );
+}
+
+#[test]
+fn commands_are_found_again_by_operation_and_index() {
+    let command = |id: &str, operation: &str, index: u32, attempt: u32| -> CommandResult {
+        serde_json::from_value(json!({
+            "id": id, "command_name": "deploy.execute_deploy_step", "command_status": "RUNNING",
+            "command_params": {"step": {"step": "write_image", "bessemer": {"operation": operation, "index": index, "attempt": attempt}}}
+        }))
+        .unwrap()
+    };
+    let foreign: CommandResult = serde_json::from_value(
+        json!({"id": "x", "command_name": "standby.sync", "command_status": "SUCCEEDED"}),
+    )
+    .unwrap();
+    let all = [
+        foreign,
+        command("a", "op1", 0, 1),
+        command("b", "op1", 1, 1),
+        command("c", "op1", 1, 2),
+        command("d", "op2", 1, 9),
+    ];
+    assert_eq!(find_command(&all, "op1", 1).unwrap().0.id, "c");
+    assert_eq!(find_command(&all, "op1", 0).unwrap().0.id, "a");
+    assert!(find_command(&all, "op3", 0).is_none());
+}
+
+#[test]
+fn the_agent_never_sees_bmc_credentials() {
+    let mut node = Node::new(
+        bessemer_model::NodeId::random(),
+        "ipmi",
+        bessemer_model::Timestamp(0),
+    );
+    node.driver_info
+        .insert("ipmi_password".into(), json!("secret12"));
+    node.driver_internal_info
+        .insert("agent_secret_token".into(), json!("tokentoken"));
+    node.instance_info
+        .insert("configdrive".into(), json!("H4sIsecretdrive"));
+    let text = node_for_agent(&node).to_string();
+    assert!(
+        !text.contains("secret12") && !text.contains("tokentoken") && !text.contains("H4sI"),
+        "{text}"
+    );
+}

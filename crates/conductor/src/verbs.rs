@@ -1,0 +1,458 @@
+//! From a request to a stored intent: the checks that need no device and no network, then one write that
+//! opens the operation and makes the state transition.
+
+use std::sync::Arc;
+
+use bessemer_model::provision::{StateKind, transition, verb};
+use bessemer_model::{
+    Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget, Timestamp,
+};
+use bessemer_store::{NewOperation, NodeChange, SignalKind, TimelineEvent, TimelineSource};
+use serde_json::{Value, json};
+
+use crate::context::apply_event;
+use crate::engine::Shared;
+use crate::flow::{self, Flow};
+use crate::{config_drive, error_text, steps};
+
+/// A request to change the provision state, checked for shape by the API.
+#[derive(Debug, Clone, Default)]
+pub struct Provision {
+    pub target: String,
+    pub configdrive: Option<Value>,
+    pub clean_steps: Option<Value>,
+    pub deploy_steps: Option<Value>,
+}
+
+async fn node(shared: &Shared, id: NodeId) -> Result<Node, Fault> {
+    shared
+        .store
+        .get_node(id)
+        .await
+        .map_err(|e| error_text::store(&e))?
+        .ok_or_else(|| Fault::not_found(format!("Node {id} could not be found.")))
+}
+
+fn api_event(text: String) -> Vec<TimelineEvent> {
+    vec![TimelineEvent {
+        at: Timestamp::now(),
+        source: TimelineSource::Api,
+        text,
+        data: None,
+    }]
+}
+
+async fn submit(
+    shared: &Shared,
+    node: &Node,
+    flow: &Flow,
+    args: Value,
+    asked: &str,
+    change: NodeChange,
+) -> Result<(), Fault> {
+    let operation = NewOperation {
+        id: OperationId::random(),
+        flow: flow.name.to_owned(),
+        flow_version: flow.version,
+        phase: flow.first().name().to_owned(),
+        args,
+        data: json!({}),
+    };
+    shared
+        .store
+        .submit(
+            node.id,
+            operation,
+            change,
+            api_event(format!("{asked} requested")),
+        )
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    shared.wake.notify_one();
+    Ok(())
+}
+
+/// `PUT /v1/nodes/{ident}/states/provision`.
+///
+/// # Errors
+/// 400 for a verb that the state does not allow or a request that cannot work, 403 protected, 409 locked,
+/// 503 too many at once.
+pub async fn provision(shared: &Shared, id: NodeId, request: Provision) -> Result<(), Fault> {
+    let node = node(shared, id).await?;
+    let verb = verb(&request.target).ok_or_else(|| {
+        Fault::invalid(format!(
+            "The requested action \"{}\" could not be understood.",
+            request.target
+        ))
+    })?;
+    let event = verb.event;
+    transition(node.provision_state, event).map_err(|refused| {
+        Fault::new(
+            FaultKind::InvalidState,
+            Class::Never,
+            format!("{} (node {})", refused, node.id),
+        )
+    })?;
+    match event {
+        Event::Abort => abort(shared, &node, None).await,
+        Event::Manage => manage(shared, &node).await,
+        Event::Provide => provide(shared, &node).await,
+        Event::Clean => clean(shared, &node, request).await,
+        Event::Deploy | Event::Rebuild => deploy(shared, &node, event, request).await,
+        Event::Delete => delete(shared, &node).await,
+        other => Err(Fault::unsupported(format!(
+            "The action \"{other}\" is not supported by this version for node {} (driver {}).",
+            node.label(),
+            node.driver
+        ))),
+    }
+}
+
+async fn manage(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    if node.provision_state == bessemer_model::ProvisionState::Enroll {
+        let hardware = shared.drivers.hardware(node)?;
+        hardware.power.validate(&shared.environment, node)?;
+        return submit(
+            shared,
+            node,
+            known("manage")?,
+            json!({}),
+            "manage",
+            to(Event::Manage),
+        )
+        .await;
+    }
+    // Nothing to do on the hardware: only the state changes.
+    let change: NodeChange = Arc::new(|node: &mut Node| {
+        apply_event(node, Event::Manage)?;
+        node.last_error = None;
+        Ok(())
+    });
+    shared
+        .store
+        .update_node(
+            node.id,
+            None,
+            false,
+            change,
+            api_event("manage requested".into()),
+        )
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    Ok(())
+}
+
+/// The transition, with the last error forgotten.
+fn to(event: Event) -> NodeChange {
+    Arc::new(move |node: &mut Node| {
+        apply_event(node, event)?;
+        node.last_error = None;
+        Ok(())
+    })
+}
+
+fn known(name: &str) -> Result<&'static Flow, Fault> {
+    flow::by_name(name).ok_or_else(|| Fault::internal(format!("there is no flow {name}")))
+}
+
+fn in_maintenance(node: &Node, what: &str) -> Fault {
+    Fault::new(
+        FaultKind::Invalid,
+        Class::Never,
+        format!(
+            "The {what} operation can't be performed on node {} because it's in maintenance mode.",
+            node.id
+        ),
+    )
+}
+
+async fn below_cap(shared: &Shared, flows: &[&str], cap: u64, option: &str) -> Result<(), Fault> {
+    let mut open = 0;
+    for flow in flows {
+        open += shared
+            .store
+            .count_open_operations(flow)
+            .await
+            .map_err(|e| error_text::store(&e))?;
+    }
+    if open < cap {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::Busy,
+        Class::RetryLater,
+        format!(
+            "{open} such operations run already and [conductor] {option} is {cap}; try again later."
+        ),
+    ))
+}
+
+async fn provide(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    if node.retired {
+        return Err(Fault::invalid(format!(
+            "Node {} is retired and cannot be made available.",
+            node.id
+        )));
+    }
+    if node.maintenance && !shared.settings.allow_provisioning_in_maintenance {
+        return Err(in_maintenance(node, "provide"));
+    }
+    below_cap(
+        shared,
+        &["clean", "unprovision"],
+        shared.settings.max_concurrent_clean,
+        "max_concurrent_clean",
+    )
+    .await?;
+    submit(
+        shared,
+        node,
+        known("clean")?,
+        json!({}),
+        "provide",
+        to(Event::Provide),
+    )
+    .await
+}
+
+async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), Fault> {
+    if node.maintenance {
+        return Err(in_maintenance(node, "clean"));
+    }
+    let Some(list) = request.clean_steps else {
+        return Err(Fault::invalid(
+            "clean_steps is required when setting target provision state to clean.",
+        ));
+    };
+    steps::check_user_steps(&list)?;
+    let hardware = shared.drivers.hardware(node)?;
+    hardware.power.validate(&shared.environment, node)?;
+    below_cap(
+        shared,
+        &["clean", "unprovision"],
+        shared.settings.max_concurrent_clean,
+        "max_concurrent_clean",
+    )
+    .await?;
+    submit(
+        shared,
+        node,
+        known("clean")?,
+        json!({"clean_steps": list}),
+        "clean",
+        to(Event::Clean),
+    )
+    .await
+}
+
+async fn deploy(
+    shared: &Shared,
+    node: &Node,
+    event: Event,
+    request: Provision,
+) -> Result<(), Fault> {
+    let what = if event == Event::Rebuild {
+        "rebuild"
+    } else {
+        "deploy"
+    };
+    if node.maintenance {
+        return Err(in_maintenance(node, "provisioning"));
+    }
+    if event == Event::Rebuild && node.protected {
+        return Err(protected(node));
+    }
+    let hardware = shared.drivers.hardware(node)?;
+    let validation = |fault: Fault| Fault {
+        text: format!(
+            "Failed to validate deploy or power info for node {}: {}",
+            node.id, fault.text
+        ),
+        ..fault
+    };
+    hardware
+        .power
+        .validate(&shared.environment, node)
+        .map_err(validation)?;
+    hardware
+        .deploy
+        .validate(&shared.environment, node)
+        .map_err(validation)?;
+    if hardware.deploy.uses_agent() {
+        hardware
+            .boot
+            .validate(&shared.environment, node)
+            .map_err(validation)?;
+    }
+    if let Some(list) = &request.deploy_steps {
+        steps::check_user_steps(list)?;
+    }
+    let drive = request
+        .configdrive
+        .as_ref()
+        .map(|given| config_drive::accept(given, node))
+        .transpose()?;
+    below_cap(
+        shared,
+        &["deploy"],
+        shared.settings.max_concurrent_deploy,
+        "max_concurrent_deploy",
+    )
+    .await?;
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
+        apply_event(node, event)?;
+        node.last_error = None;
+        if let Some(drive) = &drive {
+            node.instance_info
+                .insert("configdrive".into(), json!(drive));
+        }
+        Ok(())
+    });
+    submit(
+        shared,
+        node,
+        known("deploy")?,
+        json!({"deploy_steps": request.deploy_steps}),
+        what,
+        change,
+    )
+    .await
+}
+
+fn protected(node: &Node) -> Fault {
+    Fault::new(
+        FaultKind::NotPermitted,
+        Class::Never,
+        format!(
+            "Node {} is protected and can not be undeployed, rebuilt or deleted.",
+            node.id
+        ),
+    )
+}
+
+async fn delete(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    if node.protected {
+        return Err(protected(node));
+    }
+    let hardware = shared.drivers.hardware(node)?;
+    hardware.power.validate(&shared.environment, node)?;
+    if node.provision_state.kind() == StateKind::Wait {
+        // An operation waits: it is ended first and goes on as the tear-down.
+        return abort(shared, node, Some("unprovision")).await;
+    }
+    below_cap(
+        shared,
+        &["clean", "unprovision"],
+        shared.settings.max_concurrent_clean,
+        "max_concurrent_clean",
+    )
+    .await?;
+    submit(
+        shared,
+        node,
+        known("unprovision")?,
+        json!({}),
+        "undeploy",
+        to(Event::Delete),
+    )
+    .await
+}
+
+/// A stored signal; the operation sees it at its next claim, at once when it waits.
+async fn abort(shared: &Shared, node: &Node, then: Option<&str>) -> Result<(), Fault> {
+    let asked = if then.is_some() { "undeploy" } else { "abort" };
+    let open = shared
+        .store
+        .signal(
+            node.id,
+            SignalKind::Abort,
+            json!({"then": then}),
+            None,
+            api_event(format!("{asked} requested")),
+        )
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    if !open {
+        return Err(Fault::conflict(format!(
+            "Node {} has no operation that could be aborted.",
+            node.id
+        )));
+    }
+    shared.wake.notify_one();
+    Ok(())
+}
+
+/// `PUT /v1/nodes/{ident}/states/power`.
+///
+/// # Errors
+/// 400 unsupported, 409 locked or power off disabled.
+pub async fn power(
+    shared: &Shared,
+    id: NodeId,
+    target: PowerTarget,
+    timeout: Option<u64>,
+) -> Result<(), Fault> {
+    let node = node(shared, id).await?;
+    let hardware = shared.drivers.hardware(&node)?;
+    hardware.power.validate(&shared.environment, &node)?;
+    if !hardware.power.supported().contains(&target) {
+        return Err(Fault::unsupported(format!(
+            "Driver {} does not support {} on node {}.",
+            node.driver,
+            target.as_str(),
+            node.label()
+        )));
+    }
+    if node.disable_power_off && target != PowerTarget::On {
+        return Err(Fault::conflict(format!(
+            "Node {} has disable_power_off set: {} would switch it off.",
+            node.label(),
+            target.as_str()
+        )));
+    }
+    let ends_in = target.ends_in();
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
+        node.target_power_state = Some(ends_in);
+        node.last_error = None;
+        Ok(())
+    });
+    let args = json!({"target": target.as_str(), "timeout": timeout});
+    submit(
+        shared,
+        &node,
+        known("power")?,
+        args,
+        target.as_str(),
+        change,
+    )
+    .await
+}
+
+/// A correction by power sync: the hardware shall be as the node's row says.
+///
+/// # Errors
+/// `Locked` when an operation is open.
+pub(crate) async fn correct_power(
+    shared: &Shared,
+    node: &Node,
+    wanted: PowerState,
+) -> Result<(), Fault> {
+    let target = if wanted == PowerState::On {
+        PowerTarget::On
+    } else {
+        PowerTarget::Off
+    };
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
+        node.target_power_state = Some(wanted);
+        Ok(())
+    });
+    submit(
+        shared,
+        node,
+        known("power")?,
+        json!({"target": target.as_str()}),
+        "power sync: correction",
+        change,
+    )
+    .await
+}

@@ -1,0 +1,128 @@
+//! Network boot through iPXE: kernel and ramdisk by HTTP from our own boot service.
+
+use bessemer_model::{Fault, Node};
+
+use crate::interface::{BootInterface, BootParams, BootPlan, Environment, Property, info_text};
+
+pub struct IpxeBoot;
+
+/// `driver_info` members of the network boot interfaces.
+pub const PROPERTIES: &[Property] = &[
+    Property {
+        name: "deploy_kernel",
+        required: false,
+        description: "Kernel of the deploy ramdisk (file:///… or http://…); default from [conductor] deploy_kernel.",
+    },
+    Property {
+        name: "deploy_ramdisk",
+        required: false,
+        description: "Initramfs of the deploy ramdisk; default from [conductor] deploy_ramdisk.",
+    },
+    Property {
+        name: "kernel_append_params",
+        required: false,
+        description: "More kernel parameters; `%default%` stands for [pxe] kernel_append_params.",
+    },
+];
+
+/// The pair to boot: the node's own or the configured one, never one of each.
+fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
+    let own = (
+        info_text(node, "deploy_kernel"),
+        info_text(node, "deploy_ramdisk"),
+    );
+    let pair = match own {
+        (Some(kernel), Some(ramdisk)) => Some((kernel, ramdisk)),
+        (None, None) => env.deploy_kernel.clone().zip(env.deploy_ramdisk.clone()),
+        _ => {
+            return Err(Fault::new(
+                bessemer_model::FaultKind::MissingParameter,
+                bessemer_model::Class::Never,
+                format!(
+                    "Node {} has only one of deploy_kernel and deploy_ramdisk in driver_info; set both or neither.",
+                    node.label()
+                ),
+            ));
+        }
+    };
+    let (kernel, ramdisk) = pair.ok_or_else(|| {
+        Fault::new(
+            bessemer_model::FaultKind::MissingParameter,
+            bessemer_model::Class::Never,
+            format!(
+                "There is no deploy ramdisk for node {}: build one with `bessemer ramdisk build` and set [conductor] deploy_kernel and deploy_ramdisk, or the same names in driver_info.",
+                node.label()
+            ),
+        )
+    })?;
+    for (name, url) in [("deploy_kernel", &kernel), ("deploy_ramdisk", &ramdisk)] {
+        if !["file:///", "http://", "https://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            return Err(Fault::invalid(format!(
+                "{name} of node {} is {url}; expected file:///…, http://… or https://….",
+                node.label()
+            )));
+        }
+    }
+    Ok((kernel, ramdisk))
+}
+
+/// Characters that could end the kernel line or a script line are refused, not dropped: a parameter that
+/// silently changes is worse than an error.
+fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
+    if text.chars().any(|c| c.is_control()) || text.matches('"').count() % 2 != 0 {
+        return Err(Fault::invalid(format!(
+            "kernel_append_params of node {} has a control character or an unbalanced quote.",
+            node.label()
+        )));
+    }
+    Ok(())
+}
+
+impl BootInterface for IpxeBoot {
+    fn name(&self) -> &'static str {
+        "ipxe"
+    }
+
+    fn properties(&self) -> &'static [Property] {
+        PROPERTIES
+    }
+
+    fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        images(env, node)?;
+        info_text(node, "kernel_append_params").map_or(Ok(()), |p| check_params(node, &p))
+    }
+
+    fn ramdisk(
+        &self,
+        env: &Environment,
+        node: &Node,
+        params: &BootParams,
+    ) -> Result<Option<BootPlan>, Fault> {
+        let (kernel, ramdisk) = images(env, node)?;
+        let append = node
+            .instance_info
+            .get("kernel_append_params")
+            .and_then(|v| v.as_str())
+            .map(str::to_owned)
+            .or_else(|| info_text(node, "kernel_append_params"))
+            .unwrap_or_else(|| "%default%".to_owned())
+            .replace("%default%", &env.kernel_append_params);
+        check_params(node, &append)?;
+        let mut line = format!(
+            "selinux=0 troubleshoot=0 text {append} ipa-api-url={}",
+            params.api_url
+        );
+        for (key, value) in &params.extra {
+            line.push_str(&format!(" {key}={value}"));
+        }
+        Ok(Some(BootPlan {
+            kernel,
+            ramdisk,
+            kernel_params: line,
+            boot_device: "pxe",
+        }))
+    }
+}

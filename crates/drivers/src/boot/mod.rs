@@ -1,0 +1,4 @@
+//! Implementations of the boot interface.
+
+pub mod fake;
+pub mod ipxe;

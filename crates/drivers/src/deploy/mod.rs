@@ -1,0 +1,4 @@
+//! Implementations of the deploy interface.
+
+pub mod direct;
+pub mod fake;

@@ -1,0 +1,47 @@
+//! What a node boots: the ramdisk for work, its own disk afterwards.
+
+use bessemer_model::{Fault, Node};
+
+use super::{Environment, Property};
+
+/// What the flow wants the ramdisk to know.
+#[derive(Debug, Clone, Default)]
+pub struct BootParams {
+    /// Base URL of the Bare Metal API as the node reaches it (`[deploy] external_callback_url`).
+    pub api_url: String,
+    /// More `key=value` for the kernel line.
+    pub extra: Vec<(String, String)>,
+}
+
+/// What netboot shall serve to the node, and which boot device it needs. The conductor stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootPlan {
+    pub kernel: String,
+    pub ramdisk: String,
+    pub kernel_params: String,
+    /// Boot device to set at the BMC.
+    pub boot_device: &'static str,
+}
+
+/// Prepares boots. Pure: the device calls that follow from the plan are the management interface's.
+pub trait BootInterface: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn properties(&self) -> &'static [Property] {
+        &[]
+    }
+
+    fn validate(&self, _env: &Environment, _node: &Node) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// The deploy ramdisk; `None` when the implementation boots nothing (fake).
+    fn ramdisk(
+        &self,
+        _env: &Environment,
+        _node: &Node,
+        _params: &BootParams,
+    ) -> Result<Option<BootPlan>, Fault> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,95 @@
+//! Boot device and NMI over IPMI 2.0 (IPMI specification sections 28.12 and 28.13).
+
+use async_trait::async_trait;
+use bessemer_ipmi::BootDevice;
+use bessemer_model::{Fault, Node};
+
+use crate::bmc::IPMI_PROPERTIES;
+use crate::interface::{
+    Environment, ManagementInterface, Persistence, Property, boot_mode, info_bool,
+};
+
+pub struct IpmitoolManagement;
+
+const DEVICES: &[(&str, BootDevice)] = &[
+    ("pxe", BootDevice::Pxe),
+    ("disk", BootDevice::Disk),
+    ("cdrom", BootDevice::Cdrom),
+    ("bios", BootDevice::Bios),
+    ("safe", BootDevice::Safe),
+];
+
+#[async_trait]
+impl ManagementInterface for IpmitoolManagement {
+    fn name(&self) -> &'static str {
+        "ipmitool"
+    }
+
+    fn properties(&self) -> &'static [Property] {
+        IPMI_PROPERTIES
+    }
+
+    fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        env.bmcs.validate(node)
+    }
+
+    fn supported_boot_devices(&self) -> &'static [&'static str] {
+        &["pxe", "disk", "cdrom", "bios", "safe"]
+    }
+
+    async fn set_boot_device(
+        &self,
+        env: &Environment,
+        node: &Node,
+        device: &str,
+        persistence: Persistence,
+    ) -> Result<(), Fault> {
+        let (_, device) = DEVICES.iter().find(|(name, _)| *name == device).copied().ok_or_else(|| {
+            Fault::invalid(format!("Invalid boot device {device} specified; node {} has pxe, disk, cdrom, bios, safe.", node.label()))
+        })?;
+        let efi = boot_mode(node, &env.default_boot_mode) == "uefi";
+        let persistence = match persistence {
+            Persistence::Once => bessemer_ipmi::Persistence::Once,
+            Persistence::Persistent => bessemer_ipmi::Persistence::Persistent,
+        };
+        let keep =
+            info_bool(node, "ipmi_disable_boot_timeout").unwrap_or(env.ipmi_disable_boot_timeout);
+        env.bmcs
+            .with(node, |bmc| async move {
+                if keep {
+                    // Without it a BMC forgets the device when the power command comes later than 60 s.
+                    // Boards that do not know the parameter refuse it; the device itself still counts.
+                    if let Err(error) = bmc.disable_boot_timer().await
+                        && !matches!(error, bessemer_ipmi::Error::Refused { .. })
+                    {
+                        return Err(error);
+                    }
+                }
+                bmc.set_boot_device(device, persistence, efi).await
+            })
+            .await
+    }
+
+    async fn get_boot_device(
+        &self,
+        env: &Environment,
+        node: &Node,
+    ) -> Result<(Option<String>, Option<bool>), Fault> {
+        let options = env
+            .bmcs
+            .with(node, |bmc| async move { bmc.get_boot_device().await })
+            .await?;
+        let name = options
+            .device
+            .and_then(|d| DEVICES.iter().find(|(_, known)| *known == d))
+            .map(|(n, _)| (*n).to_owned());
+        // Flags that are not in force say nothing about what the node boots.
+        Ok(if options.valid { (name, Some(options.persistent)) } else { (None, None) })
+    }
+
+    async fn inject_nmi(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        env.bmcs
+            .with(node, |bmc| async move { bmc.power_diag().await })
+            .await
+    }
+}

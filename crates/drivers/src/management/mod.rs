@@ -1,0 +1,5 @@
+//! Implementations of the management interface.
+
+pub mod fake;
+pub mod ipmitool;
+pub mod noop;

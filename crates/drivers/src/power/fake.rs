@@ -1,0 +1,43 @@
+//! Power of a node that is not there: the state is what the node's row says.
+
+use async_trait::async_trait;
+use bessemer_model::{Fault, InterfaceKind, Node, PowerState};
+
+use crate::interface::{Environment, PowerInterface};
+
+pub struct FakePower;
+
+async fn pause(env: &Environment) {
+    tokio::time::sleep((env.fake_delay)(InterfaceKind::Power)).await;
+}
+
+#[async_trait]
+impl PowerInterface for FakePower {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn get_power_state(&self, env: &Environment, node: &Node) -> Result<PowerState, Fault> {
+        pause(env).await;
+        Ok(node.power_state.unwrap_or(PowerState::Off))
+    }
+
+    async fn power_on(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
+        pause(env).await;
+        Ok(())
+    }
+
+    async fn power_off(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
+        pause(env).await;
+        Ok(())
+    }
+
+    async fn soft_power_off(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
+        pause(env).await;
+        Ok(())
+    }
+
+    fn is_simulated(&self) -> bool {
+        true
+    }
+}

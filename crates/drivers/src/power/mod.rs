@@ -1,0 +1,4 @@
+//! Implementations of the power interface.
+
+pub mod fake;
+pub mod ipmitool;
