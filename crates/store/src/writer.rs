@@ -223,6 +223,10 @@ async fn run_batch(connection: &mut Connection, batch: Vec<Job>) {
         },
     }
     for job in left {
+        if job.give_up < Instant::now() {
+            job.end(Answer::Failed(too_long()));
+            continue;
+        }
         let answer = match try_batch(connection, std::slice::from_ref(&job)).await {
             Ok(mut answers) => answers.pop().unwrap_or_else(|| Answer::Failed(closed())),
             Err(failure) => Answer::Failed(failure),

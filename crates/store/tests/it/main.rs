@@ -1,6 +1,11 @@
 //! The store on both engines.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod durability;
+mod leases;
+mod lists;
 mod nodes;
 mod operations;
+mod others;
+mod schema;
 mod support;
