@@ -45,6 +45,11 @@ fn push_algorithm(out: &mut Vec<u8>, kind: u8, number: Option<u8>) {
     }
 }
 
+/// The session id behind tag and status of a refusal. OpenIPMI's BMC sends nothing behind these two.
+fn refused_session(mut rest: Reader<'_>) -> u32 {
+    rest.take(2).and_then(|_| rest.u32()).unwrap_or(0)
+}
+
 fn read_algorithm(reader: &mut Reader<'_>, kind: u8) -> Result<Option<u8>, Malformed> {
     let [got, _, _, length, number, _, _, _] = reader.array()?;
     if got != kind {
@@ -105,11 +110,12 @@ impl OpenSessionResponse {
 
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes, "open session response too short");
-        let [tag, status, privilege, _] = reader.array()?;
-        let (status, console_id) = (SetupStatus(status), reader.u32()?);
+        let (tag, status) = (reader.u8()?, SetupStatus(reader.u8()?));
         if !status.is_ok() {
-            return Ok(Self { tag, status, console_id, accepted: None });
+            return Ok(Self { tag, status, console_id: refused_session(reader), accepted: None });
         }
+        let [privilege, _] = reader.array()?;
+        let console_id = reader.u32()?;
         let bmc_id = reader.u32()?;
         let algorithms = Algorithms {
             authentication: read_algorithm(&mut reader, 0)?.unwrap_or(0),
@@ -181,11 +187,12 @@ impl Rakp2 {
 
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes, "RAKP message 2 too short");
-        let [tag, status, _, _] = reader.array()?;
-        let (status, console_id) = (SetupStatus(status), reader.u32()?);
+        let (tag, status) = (reader.u8()?, SetupStatus(reader.u8()?));
         if !status.is_ok() {
-            return Ok(Self { tag, status, console_id, proof: None });
+            return Ok(Self { tag, status, console_id: refused_session(reader), proof: None });
         }
+        reader.take(2)?;
+        let console_id = reader.u32()?;
         let proof = BmcProof { bmc_random: reader.array()?, guid: reader.array()?, code: reader.rest().to_vec() };
         Ok(Self { tag, status, console_id, proof: Some(proof) })
     }
@@ -211,8 +218,12 @@ impl RakpCode {
 
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes, "RAKP message 3 or 4 too short");
-        let [tag, status, _, _] = reader.array()?;
-        Ok(Self { tag, status: SetupStatus(status), session_id: reader.u32()?, code: reader.rest().to_vec() })
+        let (tag, status) = (reader.u8()?, SetupStatus(reader.u8()?));
+        if !status.is_ok() {
+            return Ok(Self { tag, status, session_id: refused_session(reader), code: Vec::new() });
+        }
+        reader.take(2)?;
+        Ok(Self { tag, status, session_id: reader.u32()?, code: reader.rest().to_vec() })
     }
 }
 

@@ -225,7 +225,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Sends what `ipmitool chassis bootdev` sends: set in progress, boot info acknowledge, boot flags, set complete.
+    /// Sends what `ipmitool chassis bootdev` sends: set in progress, boot info acknowledge, boot flags, commit write, set complete.
     pub async fn set_boot_device(&self, device: BootDevice, persistence: Persistence, efi: bool) -> Result<(), Error> {
         let mut conversation = self.converse("set the boot device").await?;
         // An optional lock against other writers; a BMC without it, or where somebody left it locked, still takes the flags.
@@ -234,6 +234,10 @@ impl Client {
         conversation.set_boot_parameter(parameter::BOOT_INFO_ACKNOWLEDGE, &[0x01, 0x01]).await?;
         let code = conversation.set_boot_parameter(parameter::BOOT_FLAGS, &BootFlags::new(device, persistence, efi).0).await?;
         if locked {
+            // "commit write" is optional for the BMC, "set complete" releases the lock also where the flags were refused
+            if code.is_ok() {
+                conversation.set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x02]).await?;
+            }
             conversation.set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x00]).await?;
         }
         conversation.accepted(code)

@@ -278,7 +278,7 @@ async fn establish(link: &Link, call: &Call<'_>, target: &Target, suite: CipherS
     let request = OpenSessionRequest::proposing(suite, tag, console_id).encode();
     let response = step(link, call, attempts, (payload::OPEN_SESSION_REQUEST, &request), |kind, content| {
         let response = OpenSessionResponse::parse(content).ok()?;
-        // a refusal may come without our id
+        // a refusal may come without our id, or be nothing but tag and status
         let ours = response.tag == tag && (response.console_id == console_id || !response.status.is_ok());
         (kind == payload::OPEN_SESSION_RESPONSE && ours).then_some(response)
     })
