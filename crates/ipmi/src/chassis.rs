@@ -87,7 +87,11 @@ impl ChassisStatus {
         let mut reader = Reader::new(data, "chassis status too short");
         let power = reader.u8()?;
         reader.take(2)?;
-        Ok(Self { power_on: power & 0x01 != 0, power_overload: power & 0x02 != 0, power_fault: power & 0x08 != 0 })
+        Ok(Self {
+            power_on: power & 0x01 != 0,
+            power_overload: power & 0x02 != 0,
+            power_fault: power & 0x08 != 0,
+        })
     }
 }
 
@@ -190,7 +194,9 @@ impl BootDevice {
 
     /// None for a reserved number.
     pub fn from_selector(selector: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|device| device.selector() == selector)
+        Self::ALL
+            .into_iter()
+            .find(|device| device.selector() == selector)
     }
 }
 
@@ -214,7 +220,11 @@ const EFI: u8 = 0x20;
 impl BootFlags {
     /// Flags that are valid and set nothing but device, persistence and firmware.
     pub fn new(device: BootDevice, persistence: Persistence, efi: bool) -> Self {
-        let persistent = if persistence == Persistence::Persistent { PERSISTENT } else { 0 };
+        let persistent = if persistence == Persistence::Persistent {
+            PERSISTENT
+        } else {
+            0
+        };
         let efi = if efi { EFI } else { 0 };
         Self([VALID | persistent | efi, device.selector() << 2, 0, 0, 0])
     }
@@ -264,7 +274,9 @@ impl BootOptions {
         let mut reader = Reader::new(data, "boot options too short");
         let [_version, parameter] = reader.array()?;
         if parameter & 0x7f != parameter::BOOT_FLAGS {
-            return Err(Malformed("boot options of another parameter than asked for"));
+            return Err(Malformed(
+                "boot options of another parameter than asked for",
+            ));
         }
         let flags = BootFlags(reader.array()?);
         Ok(Self {
@@ -288,7 +300,10 @@ impl ChannelCapabilities {
     pub fn parse(data: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(data, "channel authentication capabilities too short");
         let [_channel, types, status, extended] = reader.array()?;
-        Ok(Self { ipmi_2_0: types & 0x80 != 0 && extended & 0x02 != 0, kg_set: types & 0x80 != 0 && status & 0x20 != 0 })
+        Ok(Self {
+            ipmi_2_0: types & 0x80 != 0 && extended & 0x02 != 0,
+            kg_set: types & 0x80 != 0 && status & 0x20 != 0,
+        })
     }
 }
 
@@ -303,28 +318,78 @@ mod tests {
             let flags = BootFlags::new(device, persistence, efi);
             assert_eq!(flags.0, expected);
             assert_eq!(flags.device(), Some(device));
-            assert_eq!((flags.valid(), flags.persistent(), flags.efi()), (true, persistence == Persistence::Persistent, efi));
+            assert_eq!(
+                (flags.valid(), flags.persistent(), flags.efi()),
+                (true, persistence == Persistence::Persistent, efi)
+            );
             assert!(!flags.invalidated().valid());
             assert_eq!(flags.invalidated().0[1..], flags.0[1..]);
         }
-        check(BootDevice::Pxe, Persistence::Persistent, true, [0xe0, 0x04, 0, 0, 0]);
-        check(BootDevice::Disk, Persistence::Once, true, [0xa0, 0x08, 0, 0, 0]);
-        check(BootDevice::RemoteMedia, Persistence::Once, true, [0xa0, 0x24, 0, 0, 0]);
-        check(BootDevice::Cdrom, Persistence::Once, false, [0x80, 0x14, 0, 0, 0]);
-        check(BootDevice::Bios, Persistence::Persistent, false, [0xc0, 0x18, 0, 0, 0]);
-        check(BootDevice::Safe, Persistence::Once, false, [0x80, 0x0c, 0, 0, 0]);
+        check(
+            BootDevice::Pxe,
+            Persistence::Persistent,
+            true,
+            [0xe0, 0x04, 0, 0, 0],
+        );
+        check(
+            BootDevice::Disk,
+            Persistence::Once,
+            true,
+            [0xa0, 0x08, 0, 0, 0],
+        );
+        check(
+            BootDevice::RemoteMedia,
+            Persistence::Once,
+            true,
+            [0xa0, 0x24, 0, 0, 0],
+        );
+        check(
+            BootDevice::Cdrom,
+            Persistence::Once,
+            false,
+            [0x80, 0x14, 0, 0, 0],
+        );
+        check(
+            BootDevice::Bios,
+            Persistence::Persistent,
+            false,
+            [0xc0, 0x18, 0, 0, 0],
+        );
+        check(
+            BootDevice::Safe,
+            Persistence::Once,
+            false,
+            [0x80, 0x0c, 0, 0, 0],
+        );
     }
 
     #[test]
     fn boot_options_are_read_back() {
         fn check(data: &[u8], expected: Result<(bool, Option<BootDevice>), Malformed>) {
-            assert_eq!(BootOptions::parse(data).map(|options| (options.valid, options.device)), expected);
+            assert_eq!(
+                BootOptions::parse(data).map(|options| (options.valid, options.device)),
+                expected
+            );
         }
-        check(&[1, 5, 0xe0, 0x04, 0, 0, 0], Ok((true, Some(BootDevice::Pxe))));
-        check(&[1, 0x85, 0xe0, 0x04, 0, 0, 0], Ok((false, Some(BootDevice::Pxe))));
+        check(
+            &[1, 5, 0xe0, 0x04, 0, 0, 0],
+            Ok((true, Some(BootDevice::Pxe))),
+        );
+        check(
+            &[1, 0x85, 0xe0, 0x04, 0, 0, 0],
+            Ok((false, Some(BootDevice::Pxe))),
+        );
         check(&[1, 5, 0x00, 0x28, 0, 0, 0], Ok((false, None)));
-        check(&[1, 4, 0, 0, 0, 0, 0], Err(Malformed("boot options of another parameter than asked for")));
-        check(&[1, 5, 0, 0, 0, 0], Err(Malformed("boot options too short")));
+        check(
+            &[1, 4, 0, 0, 0, 0, 0],
+            Err(Malformed(
+                "boot options of another parameter than asked for",
+            )),
+        );
+        check(
+            &[1, 5, 0, 0, 0, 0],
+            Err(Malformed("boot options too short")),
+        );
     }
 
     #[test]
@@ -340,9 +405,15 @@ mod tests {
             product_id: 0x0902,
             auxiliary_firmware: Some([1, 2, 3, 4]),
         };
-        assert_eq!(hex::encode(id.encode()), "200103450280".to_owned() + "7c2a00" + "0209" + "01020304");
+        assert_eq!(
+            hex::encode(id.encode()),
+            "200103450280".to_owned() + "7c2a00" + "0209" + "01020304"
+        );
         assert_eq!(DeviceId::parse(&id.encode()).unwrap(), id);
-        let short = DeviceId { auxiliary_firmware: None, ..id };
+        let short = DeviceId {
+            auxiliary_firmware: None,
+            ..id
+        };
         assert_eq!(DeviceId::parse(&short.encode()).unwrap(), short);
         assert!(DeviceId::parse(&short.encode()[..10]).is_err());
     }
@@ -353,10 +424,23 @@ mod tests {
         assert!(!ChassisStatus::parse(&[0x20, 0, 0]).unwrap().power_on);
         assert!(ChassisStatus::parse(&[0x21, 0]).is_err());
         let both = ChannelCapabilities::parse(&[1, 0x80, 0x24, 0x02, 0, 0, 0, 0]).unwrap();
-        assert_eq!(both, ChannelCapabilities { ipmi_2_0: true, kg_set: true });
-        assert!(!ChannelCapabilities::parse(&[1, 0x17, 0x04, 0x02, 0, 0, 0, 0]).unwrap().ipmi_2_0);
+        assert_eq!(
+            both,
+            ChannelCapabilities {
+                ipmi_2_0: true,
+                kg_set: true
+            }
+        );
+        assert!(
+            !ChannelCapabilities::parse(&[1, 0x17, 0x04, 0x02, 0, 0, 0, 0])
+                .unwrap()
+                .ipmi_2_0
+        );
         for code in 0..=5 {
-            assert_eq!(ChassisControl::from_code(code).map(ChassisControl::code), Some(code));
+            assert_eq!(
+                ChassisControl::from_code(code).map(ChassisControl::code),
+                Some(code)
+            );
         }
         assert_eq!(ChassisControl::from_code(6), None);
     }

@@ -155,13 +155,28 @@ mod tests {
             assert_eq!(CompletionCode(code).class(), class);
         }
         check(0xc0, "0xc0, the BMC is busy", Class::RetryNow);
-        check(0xc1, "0xc1, the BMC does not know the command", Class::Never);
+        check(
+            0xc1,
+            "0xc1, the BMC does not know the command",
+            Class::Never,
+        );
         check(0xd2, "0xd2, the BMC is still starting", Class::RetryLater);
-        check(0xd4, "0xd4, the user's privilege level does not allow it", Class::Never);
+        check(
+            0xd4,
+            "0xd4, the user's privilege level does not allow it",
+            Class::Never,
+        );
         check(0x05, "0x05, a code of the device's maker", Class::Never);
-        check(0x80, "0x80, a code that only this command has", Class::Never);
+        check(
+            0x80,
+            "0x80, a code that only this command has",
+            Class::Never,
+        );
         check(0xe0, "0xe0, a reserved code", Class::Never);
-        assert_eq!(SetupStatus(0x11).to_string(), "status 0x11, the BMC does not offer the cipher suite");
+        assert_eq!(
+            SetupStatus(0x11).to_string(),
+            "status 0x11, the BMC does not offer the cipher suite"
+        );
         assert!(SetupStatus(0x11).refuses_suite() && !SetupStatus(0x0d).refuses_suite());
     }
 }

@@ -51,8 +51,16 @@ impl CipherSuite {
 
     pub(crate) fn algorithms(self) -> Algorithms {
         match self {
-            Self::Suite3 => Algorithms { authentication: 1, integrity: 1, confidentiality: 1 },
-            Self::Suite17 => Algorithms { authentication: 3, integrity: 4, confidentiality: 1 },
+            Self::Suite3 => Algorithms {
+                authentication: 1,
+                integrity: 1,
+                confidentiality: 1,
+            },
+            Self::Suite17 => Algorithms {
+                authentication: 3,
+                integrity: 4,
+                confidentiality: 1,
+            },
         }
     }
 
@@ -120,7 +128,9 @@ pub(crate) struct SessionKeys {
 
 impl fmt::Debug for SessionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionKeys").field("suite", &self.suite).finish_non_exhaustive()
+        f.debug_struct("SessionKeys")
+            .field("suite", &self.suite)
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,7 +140,9 @@ impl SessionKeys {
         let k1 = Zeroizing::new(suite.hmac(sik, &[&[0x01; 20]]));
         let full = Zeroizing::new(suite.hmac(sik, &[&[0x02; 20]]));
         let mut k2 = Zeroizing::new([0u8; BLOCK]);
-        k2.iter_mut().zip(full.iter()).for_each(|(to, from)| *to = *from);
+        k2.iter_mut()
+            .zip(full.iter())
+            .for_each(|(to, from)| *to = *from);
         Self { suite, k1, k2 }
     }
 
@@ -142,7 +154,8 @@ impl SessionKeys {
     }
 
     pub fn verify(&self, signed: &[u8], code: &[u8]) -> bool {
-        self.suite.verify(&self.k1, &[signed], code, self.suite.integrity_len())
+        self.suite
+            .verify(&self.k1, &[signed], code, self.suite.integrity_len())
     }
 
     /// Initialisation vector, then the padded and encrypted payload (section 13.29).
@@ -172,7 +185,10 @@ impl SessionKeys {
         // Only the count is checked, not the pad bytes: firmware exists that fills them otherwise,
         // and the packet was authenticated before.
         let pad = usize::from(text.pop().ok_or(WRONG)?);
-        let length = text.len().checked_sub(pad).ok_or(Malformed("encrypted payload with a wrong pad length"))?;
+        let length = text
+            .len()
+            .checked_sub(pad)
+            .ok_or(Malformed("encrypted payload with a wrong pad length"))?;
         text.truncate(length);
         Ok(text)
     }
@@ -196,8 +212,18 @@ mod tests {
             assert!(!suite.verify(key, &[b"x"], &expected[..length], length));
         }
         // RFC 2202, section 3, cases 1 and 2; RFC 4231, sections 4.2 and 4.3
-        check(CipherSuite::Suite3, &[0x0b; 20], b"Hi There", "b617318655057264e28bc0b6fb378c8ef146be00");
-        check(CipherSuite::Suite3, b"Jefe", b"what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+        check(
+            CipherSuite::Suite3,
+            &[0x0b; 20],
+            b"Hi There",
+            "b617318655057264e28bc0b6fb378c8ef146be00",
+        );
+        check(
+            CipherSuite::Suite3,
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+        );
         check(
             CipherSuite::Suite17,
             &[0x0b; 20],
@@ -215,10 +241,20 @@ mod tests {
     #[test]
     fn aes_agrees_with_the_published_vectors() {
         // NIST SP 800-38A, F.2.1, first three blocks: ours pads, so the last block is one of our own
-        let key: [u8; 16] = hex::decode("2b7e151628aed2a6abf7158809cf4f3c").unwrap().try_into().unwrap();
-        let iv: [u8; 16] = hex::decode("000102030405060708090a0b0c0d0e0f").unwrap().try_into().unwrap();
+        let key: [u8; 16] = hex::decode("2b7e151628aed2a6abf7158809cf4f3c")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let iv: [u8; 16] = hex::decode("000102030405060708090a0b0c0d0e0f")
+            .unwrap()
+            .try_into()
+            .unwrap();
         let plain = hex::decode("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52ef").unwrap();
-        let keys = SessionKeys { suite: CipherSuite::Suite3, k1: Zeroizing::new(vec![]), k2: Zeroizing::new(key) };
+        let keys = SessionKeys {
+            suite: CipherSuite::Suite3,
+            k1: Zeroizing::new(vec![]),
+            k2: Zeroizing::new(key),
+        };
         let sealed = keys.encrypt(&plain, iv);
         assert_eq!(sealed.len(), 16 + 48 + 16);
         assert_eq!(sealed[..16], iv);

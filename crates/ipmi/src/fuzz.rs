@@ -27,7 +27,9 @@ fn keys(suite: CipherSuite) -> SessionKeys {
 /// Headers of both wrappers and of ASF, codes and decryption.
 pub fn fuzz_packet(data: &[u8]) {
     if let Ok(Packet::Session(packet)) = Packet::parse(data) {
-        CipherSuite::PREFERENCE.into_iter().for_each(|suite| drop(packet.unseal(&keys(suite))));
+        CipherSuite::PREFERENCE
+            .into_iter()
+            .for_each(|suite| drop(packet.unseal(&keys(suite))));
     }
     drop(keys(CipherSuite::Suite3).decrypt(data));
 }
@@ -57,10 +59,24 @@ pub fn fuzz_answers(data: &[u8]) {
 
 /// What a client in a session does with a datagram, and with a message that came in a valid one.
 pub fn fuzz_client(data: &[u8]) {
-    let request = Request { netfn: 0, lun: 0, command: 1, sequence: 1, requester: CONSOLE, data: vec![] };
+    let request = Request {
+        netfn: 0,
+        lun: 0,
+        command: 1,
+        sequence: 1,
+        requester: CONSOLE,
+        data: vec![],
+    };
     let mut talk = Talk::new(keys(CipherSuite::Suite17), CONSOLE_ID, 1);
     drop(talk.accept(data, &request));
-    let datagram = seal(&keys(CipherSuite::Suite17), payload::IPMI, CONSOLE_ID, 1, data, [0; 16]);
+    let datagram = seal(
+        &keys(CipherSuite::Suite17),
+        payload::IPMI,
+        CONSOLE_ID,
+        1,
+        data,
+        [0; 16],
+    );
     drop(talk.accept(&datagram, &request));
 }
 
@@ -69,18 +85,52 @@ pub fn fuzz_client(data: &[u8]) {
 pub fn fuzz_bmc(data: &[u8]) {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let chassis = Arc::new(MemoryChassis::new());
-    let mut bmc = Bmc::new(Settings::new(Users::administrator("u", PASSWORD.into())), chassis);
+    let mut bmc = Bmc::new(
+        Settings::new(Users::administrator("u", PASSWORD.into())),
+        chassis,
+    );
     at_once(bmc.handle(data, peer));
-    for kind in [payload::IPMI, payload::OPEN_SESSION_REQUEST, payload::RAKP1, payload::RAKP3] {
+    for kind in [
+        payload::IPMI,
+        payload::OPEN_SESSION_REQUEST,
+        payload::RAKP1,
+        payload::RAKP3,
+    ] {
         at_once(bmc.handle(&setup(kind, data), peer));
     }
-    let Some((keys, session)) = log_in(&mut bmc, peer) else { return };
+    let Some((keys, session)) = log_in(&mut bmc, peer) else {
+        return;
+    };
     at_once(bmc.handle(&seal(&keys, payload::IPMI, session, 1, data, [0; 16]), peer));
     if let [netfn, command, data @ ..] = data {
-        let raise = Request { netfn: 6, lun: 0, command: 0x3b, sequence: 1, requester: CONSOLE, data: vec![4] };
-        let request = Request { netfn: netfn & 0x3e, lun: 0, command: *command, sequence: 2, requester: CONSOLE, data: data.to_vec() };
+        let raise = Request {
+            netfn: 6,
+            lun: 0,
+            command: 0x3b,
+            sequence: 1,
+            requester: CONSOLE,
+            data: vec![4],
+        };
+        let request = Request {
+            netfn: netfn & 0x3e,
+            lun: 0,
+            command: *command,
+            sequence: 2,
+            requester: CONSOLE,
+            data: data.to_vec(),
+        };
         for (sequence, request) in [(2, raise), (3, request)] {
-            at_once(bmc.handle(&seal(&keys, payload::IPMI, session, sequence, &request.encode(), [0; 16]), peer));
+            at_once(bmc.handle(
+                &seal(
+                    &keys,
+                    payload::IPMI,
+                    session,
+                    sequence,
+                    &request.encode(),
+                    [0; 16],
+                ),
+                peer,
+            ));
         }
     }
 }
@@ -98,13 +148,26 @@ fn log_in(bmc: &mut Bmc, peer: SocketAddr) -> Option<(SessionKeys, u32)> {
     let suite = CipherSuite::Suite17;
     let mut step = |kind: u8, content: &[u8]| {
         let answer = at_once(bmc.handle(&setup(kind, content), peer))?;
-        let Ok(Packet::Session(packet)) = Packet::parse(&answer) else { return None };
+        let Ok(Packet::Session(packet)) = Packet::parse(&answer) else {
+            return None;
+        };
         Some(packet.payload.to_vec())
     };
     let request = OpenSessionRequest::proposing(suite, 1, CONSOLE_ID);
-    let accepted = OpenSessionResponse::parse(&step(payload::OPEN_SESSION_REQUEST, &request.encode())?).ok()?.accepted?;
-    let rakp1 = Rakp1 { tag: 1, bmc_id: accepted.bmc_id, console_random: [1; 16], role: 0x14, username: b"u".to_vec() };
-    let proof = Rakp2::parse(&step(payload::RAKP1, &rakp1.encode())?).ok()?.proof?;
+    let accepted =
+        OpenSessionResponse::parse(&step(payload::OPEN_SESSION_REQUEST, &request.encode())?)
+            .ok()?
+            .accepted?;
+    let rakp1 = Rakp1 {
+        tag: 1,
+        bmc_id: accepted.bmc_id,
+        console_random: [1; 16],
+        role: 0x14,
+        username: b"u".to_vec(),
+    };
+    let proof = Rakp2::parse(&step(payload::RAKP1, &rakp1.encode())?)
+        .ok()?
+        .proof?;
     let handshake = Handshake {
         suite,
         console_id: CONSOLE_ID,
@@ -116,10 +179,16 @@ fn log_in(bmc: &mut Bmc, peer: SocketAddr) -> Option<(SessionKeys, u32)> {
         username: b"u".to_vec(),
     };
     let code = handshake.rakp3_code(PASSWORD.as_bytes());
-    let rakp3 = RakpCode { tag: 1, status: SetupStatus::OK, session_id: accepted.bmc_id, code };
+    let rakp3 = RakpCode {
+        tag: 1,
+        status: SetupStatus::OK,
+        session_id: accepted.bmc_id,
+        code,
+    };
     let rakp4 = RakpCode::parse(&step(payload::RAKP3, &rakp3.encode())?).ok()?;
     let sik = handshake.sik(PASSWORD.as_bytes(), None);
-    (rakp4.status.is_ok() && handshake.verify_rakp4(&sik, &rakp4.code)).then(|| (handshake.keys(&sik), accepted.bmc_id))
+    (rakp4.status.is_ok() && handshake.verify_rakp4(&sik, &rakp4.code))
+        .then(|| (handshake.keys(&sik), accepted.bmc_id))
 }
 
 #[cfg(test)]
@@ -165,14 +234,36 @@ mod tests {
     }
 
     fn request(netfn: u8, command: u8, data: &[u8]) -> Vec<u8> {
-        Request { netfn, lun: 0, command, sequence: 1, requester: CONSOLE, data: data.to_vec() }.encode()
+        Request {
+            netfn,
+            lun: 0,
+            command,
+            sequence: 1,
+            requester: CONSOLE,
+            data: data.to_vec(),
+        }
+        .encode()
     }
 
     #[test]
     fn packets() {
-        let sealed = |suite| seal(&keys(suite), payload::IPMI, CONSOLE_ID, 9, &request(0, 1, &[]), [1; 16]);
-        let samples =
-            [ping(1), pong(1), plain(&request(6, 0x38, &[0x8e, 4])), sealed(CipherSuite::Suite3), sealed(CipherSuite::Suite17)];
+        let sealed = |suite| {
+            seal(
+                &keys(suite),
+                payload::IPMI,
+                CONSOLE_ID,
+                9,
+                &request(0, 1, &[]),
+                [1; 16],
+            )
+        };
+        let samples = [
+            ping(1),
+            pong(1),
+            plain(&request(6, 0x38, &[0x8e, 4])),
+            sealed(CipherSuite::Suite3),
+            sealed(CipherSuite::Suite17),
+        ];
         run(fuzz_packet, &samples, 1000);
         run(fuzz_client, &samples, 500);
         run(fuzz_bmc, &samples, 100);
@@ -180,7 +271,11 @@ mod tests {
 
     #[test]
     fn messages() {
-        let samples = [request(0, 1, &[]), request(4, 2, &[1, 2, 3]), vec![0x81, 0x1c, 0x63, 0x20, 0x04, 0x38, 0x00, 1, 2, 3]];
+        let samples = [
+            request(0, 1, &[]),
+            request(4, 2, &[1, 2, 3]),
+            vec![0x81, 0x1c, 0x63, 0x20, 0x04, 0x38, 0x00, 1, 2, 3],
+        ];
         run(fuzz_message, &samples, 2000);
         run(fuzz_client, &samples, 500);
         run(fuzz_bmc, &samples, 100);
@@ -189,8 +284,21 @@ mod tests {
     #[test]
     fn setup_messages() {
         let open = OpenSessionRequest::proposing(CipherSuite::Suite17, 3, CONSOLE_ID).encode();
-        let rakp1 = Rakp1 { tag: 3, bmc_id: 7, console_random: [5; 16], role: 0x14, username: b"u".to_vec() }.encode();
-        let code = RakpCode { tag: 3, status: SetupStatus::OK, session_id: 7, code: vec![9; 32] }.encode();
+        let rakp1 = Rakp1 {
+            tag: 3,
+            bmc_id: 7,
+            console_random: [5; 16],
+            role: 0x14,
+            username: b"u".to_vec(),
+        }
+        .encode();
+        let code = RakpCode {
+            tag: 3,
+            status: SetupStatus::OK,
+            session_id: 7,
+            code: vec![9; 32],
+        }
+        .encode();
         let samples = [open, rakp1, code, vec![1; 80]];
         run(fuzz_setup, &samples, 2000);
         run(fuzz_bmc, &samples, 100);
@@ -216,10 +324,31 @@ mod tests {
     #[test]
     fn the_login_of_the_fuzz_function_succeeds() {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut bmc = Bmc::new(Settings::new(Users::administrator("u", PASSWORD.into())), Arc::new(MemoryChassis::new()));
+        let mut bmc = Bmc::new(
+            Settings::new(Users::administrator("u", PASSWORD.into())),
+            Arc::new(MemoryChassis::new()),
+        );
         let (keys, session) = log_in(&mut bmc, peer).expect("logged in");
-        let answer = at_once(bmc.handle(&seal(&keys, payload::IPMI, session, 1, &request(0, 1, &[]), [0; 16]), peer));
-        let Ok(Packet::Session(packet)) = Packet::parse(answer.as_deref().unwrap()) else { panic!("no answer in the session") };
-        assert_eq!(Reply::parse(&packet.unseal(&keys).unwrap()).unwrap().response.data, [0x60, 0, 0]);
+        let answer = at_once(bmc.handle(
+            &seal(
+                &keys,
+                payload::IPMI,
+                session,
+                1,
+                &request(0, 1, &[]),
+                [0; 16],
+            ),
+            peer,
+        ));
+        let Ok(Packet::Session(packet)) = Packet::parse(answer.as_deref().unwrap()) else {
+            panic!("no answer in the session")
+        };
+        assert_eq!(
+            Reply::parse(&packet.unseal(&keys).unwrap())
+                .unwrap()
+                .response
+                .data,
+            [0x60, 0, 0]
+        );
     }
 }

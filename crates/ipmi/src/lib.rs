@@ -24,7 +24,9 @@ mod rakp;
 mod window;
 mod wire;
 
-pub use chassis::{BootDevice, BootFlags, BootOptions, ChassisControl, ChassisStatus, DeviceId, Persistence};
+pub use chassis::{
+    BootDevice, BootFlags, BootOptions, ChassisControl, ChassisStatus, DeviceId, Persistence,
+};
 pub use client::{Client, Target, Timing};
 pub use completion::{CompletionCode, SetupStatus};
 pub use crypto::CipherSuite;

@@ -43,7 +43,10 @@ pub(crate) struct Reply {
 
 /// Two's complement of the sum, so that a part with its checksum sums to zero.
 fn checksum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
+    bytes
+        .iter()
+        .fold(0u8, |sum, byte| sum.wrapping_add(*byte))
+        .wrapping_neg()
 }
 
 fn build(to: u8, netfn_lun: u8, from: u8, sequence_lun: u8, body: &[&[u8]]) -> Vec<u8> {
@@ -62,17 +65,29 @@ fn open(message: &[u8]) -> Result<([u8; 2], Reader<'_>), Malformed> {
     if checksum(&[to, netfn_lun]) != sum {
         return Err(Malformed("IPMI message with a wrong header checksum"));
     }
-    let (sum, middle) = reader.rest().split_last().ok_or(Malformed("IPMI message too short"))?;
+    let (sum, middle) = reader
+        .rest()
+        .split_last()
+        .ok_or(Malformed("IPMI message too short"))?;
     if checksum(middle) != *sum {
         return Err(Malformed("IPMI message with a wrong data checksum"));
     }
-    Ok(([to, netfn_lun], Reader::new(middle, "IPMI message too short")))
+    Ok((
+        [to, netfn_lun],
+        Reader::new(middle, "IPMI message too short"),
+    ))
 }
 
 impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let netfn_lun = self.netfn << 2 | self.lun & 3;
-        build(BMC, netfn_lun, self.requester, self.sequence << 2, &[&[self.command], &self.data])
+        build(
+            BMC,
+            netfn_lun,
+            self.requester,
+            self.sequence << 2,
+            &[&[self.command], &self.data],
+        )
     }
 
     pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
@@ -82,13 +97,26 @@ impl Request {
         if netfn & 1 != 0 {
             return Err(Malformed("IPMI response where a request belongs"));
         }
-        Ok(Self { netfn, lun: netfn_lun & 3, command, sequence: sequence_lun >> 2, requester, data: reader.rest().to_vec() })
+        Ok(Self {
+            netfn,
+            lun: netfn_lun & 3,
+            command,
+            sequence: sequence_lun >> 2,
+            requester,
+            data: reader.rest().to_vec(),
+        })
     }
 
     /// The response's bytes.
     pub fn encode_response(&self, response: &Response) -> Vec<u8> {
         let body: [&[u8]; 2] = [&[self.command, response.completion_code.0], &response.data];
-        build(self.requester, (self.netfn | 1) << 2, BMC, self.sequence << 2 | self.lun & 3, &body)
+        build(
+            self.requester,
+            (self.netfn | 1) << 2,
+            BMC,
+            self.sequence << 2 | self.lun & 3,
+            &body,
+        )
     }
 }
 
@@ -96,12 +124,22 @@ impl Reply {
     pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
         let ([_, netfn_lun], mut reader) = open(message)?;
         let [_, sequence_lun, command, code] = reader.array()?;
-        let response = Response { completion_code: CompletionCode(code), data: reader.rest().to_vec() };
-        Ok(Self { netfn: netfn_lun >> 2, command, sequence: sequence_lun >> 2, response })
+        let response = Response {
+            completion_code: CompletionCode(code),
+            data: reader.rest().to_vec(),
+        };
+        Ok(Self {
+            netfn: netfn_lun >> 2,
+            command,
+            sequence: sequence_lun >> 2,
+            response,
+        })
     }
 
     pub fn answers(&self, request: &Request) -> bool {
-        self.netfn == request.netfn | 1 && self.command == request.command && self.sequence == request.sequence
+        self.netfn == request.netfn | 1
+            && self.command == request.command
+            && self.sequence == request.sequence
     }
 }
 
@@ -111,7 +149,14 @@ mod tests {
     use super::*;
 
     fn request() -> Request {
-        Request { netfn: netfn::APP, lun: 0, command: 0x38, sequence: 0, requester: CONSOLE, data: vec![0x8e, 0x04] }
+        Request {
+            netfn: netfn::APP,
+            lun: 0,
+            command: 0x38,
+            sequence: 0,
+            requester: CONSOLE,
+            data: vec![0x8e, 0x04],
+        }
     }
 
     #[test]
@@ -123,15 +168,31 @@ mod tests {
 
     #[test]
     fn a_response_finds_its_request() {
-        let request = Request { sequence: 9, lun: 2, ..request() };
-        let response = Response { completion_code: CompletionCode(0xc1), data: vec![1, 2, 3] };
+        let request = Request {
+            sequence: 9,
+            lun: 2,
+            ..request()
+        };
+        let response = Response {
+            completion_code: CompletionCode(0xc1),
+            data: vec![1, 2, 3],
+        };
         let bytes = request.encode_response(&response);
         let reply = Reply::parse(&bytes).unwrap();
         assert!(reply.answers(&request));
         assert_eq!(reply.response, response);
-        assert!(!reply.answers(&Request { sequence: 10, ..request.clone() }));
-        assert!(!reply.answers(&Request { command: 1, ..request.clone() }));
-        assert!(!reply.answers(&Request { netfn: 0, ..request.clone() }));
+        assert!(!reply.answers(&Request {
+            sequence: 10,
+            ..request.clone()
+        }));
+        assert!(!reply.answers(&Request {
+            command: 1,
+            ..request.clone()
+        }));
+        assert!(!reply.answers(&Request {
+            netfn: 0,
+            ..request.clone()
+        }));
         assert!(Request::parse(&bytes).is_err());
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();

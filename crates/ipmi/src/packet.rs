@@ -39,10 +39,18 @@ pub(crate) mod payload {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
     /// ASF presence ping: "is there something that speaks RMCP?"
-    Ping { tag: u8 },
-    Pong { tag: u8, ipmi: bool },
+    Ping {
+        tag: u8,
+    },
+    Pong {
+        tag: u8,
+        ipmi: bool,
+    },
     /// IPMI 1.5 wrapper without authentication: discovery before a session.
-    Plain { session_id: u32, message: &'a [u8] },
+    Plain {
+        session_id: u32,
+        message: &'a [u8],
+    },
     Session(SessionPacket<'a>),
 }
 
@@ -83,9 +91,13 @@ impl<'a> Packet<'a> {
         match kind {
             ASF_PING => Ok(Self::Ping { tag }),
             ASF_PONG => {
-                let mut data = Reader::new(reader.take(usize::from(length))?, "presence pong too short");
+                let mut data =
+                    Reader::new(reader.take(usize::from(length))?, "presence pong too short");
                 data.take(8)?;
-                Ok(Self::Pong { tag, ipmi: data.u8()? & 0x80 != 0 })
+                Ok(Self::Pong {
+                    tag,
+                    ipmi: data.u8()? & 0x80 != 0,
+                })
             }
             _ => Err(Malformed("unknown ASF message")),
         }
@@ -98,7 +110,10 @@ impl<'a> Packet<'a> {
                 let _sequence = reader.u32()?;
                 let session_id = reader.u32()?;
                 let length = usize::from(reader.u8()?);
-                Ok(Self::Plain { session_id, message: reader.take(length)? })
+                Ok(Self::Plain {
+                    session_id,
+                    message: reader.take(length)?,
+                })
             }
             AUTH_RMCP_PLUS => {
                 let kind = reader.u8()?;
@@ -195,17 +210,33 @@ pub(crate) fn setup(payload_type: u8, content: &[u8]) -> Vec<u8> {
 
 /// IPMI 2.0 wrapper of an open session: encrypted, padded to whole words, signed.
 /// `iv` must be fresh and unpredictable for every packet.
-pub(crate) fn seal(keys: &SessionKeys, payload_type: u8, session_id: u32, sequence: u32, content: &[u8], iv: [u8; BLOCK]) -> Vec<u8> {
+pub(crate) fn seal(
+    keys: &SessionKeys,
+    payload_type: u8,
+    session_id: u32,
+    sequence: u32,
+    content: &[u8],
+    iv: [u8; BLOCK],
+) -> Vec<u8> {
     let payload = keys.encrypt(content, iv);
     let mut packet = rmcp(CLASS_IPMI, payload.len() + 40);
     let start = packet.len();
-    session_header(&mut packet, payload_type | ENCRYPTED | AUTHENTICATED, session_id, sequence, payload.len());
+    session_header(
+        &mut packet,
+        payload_type | ENCRYPTED | AUTHENTICATED,
+        session_id,
+        sequence,
+        payload.len(),
+    );
     packet.extend_from_slice(&payload);
     // the signed part, which ends with pad length and next header, is a multiple of four
     let pad = (4 - (packet.len() - start + 2) % 4) % 4;
     packet.extend(std::iter::repeat_n(0xff, pad));
     packet.extend_from_slice(&[pad as u8, NEXT_HEADER]);
-    let code = packet.get(start..).map(|signed| keys.sign(signed)).unwrap_or_default();
+    let code = packet
+        .get(start..)
+        .map(|signed| keys.sign(signed))
+        .unwrap_or_default();
     packet.extend_from_slice(&code);
     packet
 }
@@ -219,12 +250,30 @@ mod tests {
     #[test]
     fn headers_are_those_of_the_specification() {
         assert_eq!(hex::encode(ping(5)), "0600ff06000011be80050000");
-        assert_eq!(hex::encode(pong(5)), "0600ff06000011be40050010000011be00000000810000000000".to_owned() + "0000");
-        assert_eq!(hex::encode(plain(&[1, 2, 3])), "0600ff07000000000000000000".to_owned() + "03010203");
-        assert_eq!(hex::encode(setup(payload::RAKP1, &[9])), "0600ff0706120000000000000000010009");
+        assert_eq!(
+            hex::encode(pong(5)),
+            "0600ff06000011be40050010000011be00000000810000000000".to_owned() + "0000"
+        );
+        assert_eq!(
+            hex::encode(plain(&[1, 2, 3])),
+            "0600ff07000000000000000000".to_owned() + "03010203"
+        );
+        assert_eq!(
+            hex::encode(setup(payload::RAKP1, &[9])),
+            "0600ff0706120000000000000000010009"
+        );
         assert_eq!(Packet::parse(&ping(5)), Ok(Packet::Ping { tag: 5 }));
-        assert_eq!(Packet::parse(&pong(6)), Ok(Packet::Pong { tag: 6, ipmi: true }));
-        assert_eq!(Packet::parse(&plain(&[1, 2])), Ok(Packet::Plain { session_id: 0, message: &[1, 2] }));
+        assert_eq!(
+            Packet::parse(&pong(6)),
+            Ok(Packet::Pong { tag: 6, ipmi: true })
+        );
+        assert_eq!(
+            Packet::parse(&plain(&[1, 2])),
+            Ok(Packet::Plain {
+                session_id: 0,
+                message: &[1, 2]
+            })
+        );
     }
 
     #[test]
@@ -235,8 +284,13 @@ mod tests {
                 let content = vec![0x5a; length];
                 let bytes = seal(&keys, payload::IPMI, 0x0102_0304, 77, &content, [3; 16]);
                 assert_eq!((bytes.len() - 4 - suite.integrity_len()) % 4, 0);
-                let Ok(Packet::Session(packet)) = Packet::parse(&bytes) else { panic!("not a session packet") };
-                assert_eq!((packet.session_id, packet.sequence, packet.payload_type), (0x0102_0304, 77, 0));
+                let Ok(Packet::Session(packet)) = Packet::parse(&bytes) else {
+                    panic!("not a session packet")
+                };
+                assert_eq!(
+                    (packet.session_id, packet.sequence, packet.payload_type),
+                    (0x0102_0304, 77, 0)
+                );
                 assert_eq!(packet.unseal(&keys).unwrap(), content);
                 for at in 4..bytes.len() {
                     let mut changed = bytes.clone();
@@ -252,15 +306,30 @@ mod tests {
     #[test]
     fn what_is_not_a_packet_is_refused() {
         fn check(hexed: &str, what: &str) {
-            assert_eq!(Packet::parse(&hex::decode(hexed).unwrap()), Err(Malformed(what.to_owned().leak())));
+            assert_eq!(
+                Packet::parse(&hex::decode(hexed).unwrap()),
+                Err(Malformed(what.to_owned().leak()))
+            );
         }
         check("", "packet shorter than its headers");
         check("0700ff07", "not an RMCP 1.0 packet");
         check("0600ff08", "neither an ASF nor an IPMI packet");
         check("0600ff87", "neither an ASF nor an IPMI packet");
-        check("0600ff06000011bf80050000", "ASF packet of an unknown enterprise");
-        check("0600ff070200000000000000000001", "IPMI 1.5 packet with an authentication code");
-        check("0600ff0700000000000000000005aa", "packet shorter than its headers");
-        check("0600ff0706c00000000000000000ffff", "packet shorter than its headers");
+        check(
+            "0600ff06000011bf80050000",
+            "ASF packet of an unknown enterprise",
+        );
+        check(
+            "0600ff070200000000000000000001",
+            "IPMI 1.5 packet with an authentication code",
+        );
+        check(
+            "0600ff0700000000000000000005aa",
+            "packet shorter than its headers",
+        );
+        check(
+            "0600ff0706c00000000000000000ffff",
+            "packet shorter than its headers",
+        );
     }
 }

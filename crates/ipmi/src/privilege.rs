@@ -31,9 +31,15 @@ impl Privilege {
 
     /// From the name that operators write: `CALLBACK`, `USER`, `OPERATOR`, `ADMINISTRATOR`, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Callback, Self::User, Self::Operator, Self::Administrator, Self::Oem]
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(name))
+        [
+            Self::Callback,
+            Self::User,
+            Self::Operator,
+            Self::Administrator,
+            Self::Oem,
+        ]
+        .into_iter()
+        .find(|level| level.name().eq_ignore_ascii_case(name))
     }
 
     pub fn name(self) -> &'static str {
@@ -53,7 +59,12 @@ mod tests {
 
     #[test]
     fn names_and_levels_go_both_ways() {
-        for (name, level) in [("callback", 1), ("USER", 2), ("Operator", 3), ("ADMINISTRATOR", 4)] {
+        for (name, level) in [
+            ("callback", 1),
+            ("USER", 2),
+            ("Operator", 3),
+            ("ADMINISTRATOR", 4),
+        ] {
             let privilege = Privilege::from_name(name);
             assert_eq!(privilege.map(Privilege::level), Some(level));
             assert_eq!(Privilege::from_level(level), privilege);

@@ -50,11 +50,17 @@ mod tests {
             let got: Vec<bool> = numbers.iter().map(|n| window.accept(*n)).collect();
             assert_eq!(got, expected, "{numbers:?}");
         }
-        check(&[1, 2, 3, 3, 2, 1], &[true, true, true, false, false, false]);
+        check(
+            &[1, 2, 3, 3, 2, 1],
+            &[true, true, true, false, false, false],
+        );
         check(&[1, 5, 3, 3, 4, 2], &[true, true, true, false, true, true]);
         check(&[100, 37, 36], &[true, true, false]);
         check(&[1, 200, 137, 136, 200], &[true, true, true, false, false]);
-        check(&[u32::MAX, 0, 1, u32::MAX, 0], &[true, true, true, false, false]);
+        check(
+            &[u32::MAX, 0, 1, u32::MAX, 0],
+            &[true, true, true, false, false],
+        );
         check(&[0, 1], &[true, true]);
     }
 }

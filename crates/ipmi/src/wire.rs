@@ -21,13 +21,19 @@ impl<'a> Reader<'a> {
     }
 
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.rest.split_at_checked(count).ok_or(Malformed(self.what))?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(Malformed(self.what))?;
         self.rest = rest;
         Ok(head)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed(self.what))?;
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(Malformed(self.what))?;
         self.rest = rest;
         Ok(*head)
     }
@@ -46,7 +52,8 @@ impl<'a> Reader<'a> {
 
     /// A 24-bit number, as manufacturer ids are sent.
     pub fn u24(&mut self) -> Result<u32, Malformed> {
-        self.array().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+        self.array()
+            .map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
     }
 
     pub fn rest(self) -> &'a [u8] {

@@ -27,7 +27,10 @@ pub struct FaultSwitch(Arc<Mutex<(Faults, StdRng)>>);
 
 impl Default for FaultSwitch {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new((Faults::default(), StdRng::seed_from_u64(0)))))
+        Self(Arc::new(Mutex::new((
+            Faults::default(),
+            StdRng::seed_from_u64(0),
+        ))))
     }
 }
 
@@ -50,10 +53,18 @@ impl FaultSwitch {
     /// Loses, doubles and delays an answer.
     pub(super) fn post(&self, outbox: &mut Outbox, packet: Vec<u8>, peer: SocketAddr) {
         let (faults, random) = &mut *self.lock();
-        let copies = if chance(random, faults.duplicate_rate) { 2 } else { 1 };
+        let copies = if chance(random, faults.duplicate_rate) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             if !chance(random, faults.drop_rate) {
-                let late = if faults.delay.is_zero() { Duration::ZERO } else { faults.delay.mul_f64(random.random()) };
+                let late = if faults.delay.is_zero() {
+                    Duration::ZERO
+                } else {
+                    faults.delay.mul_f64(random.random())
+                };
                 outbox.0.push((Instant::now() + late, packet.clone(), peer));
             }
         }
@@ -75,7 +86,11 @@ impl Outbox {
 
     /// The next answer whose time has come.
     pub fn due(&mut self, now: Instant) -> Option<(Vec<u8>, SocketAddr)> {
-        let (index, (at, _, _)) = self.0.iter().enumerate().min_by_key(|(_, (at, _, _))| *at)?;
+        let (index, (at, _, _)) = self
+            .0
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, (at, _, _))| *at)?;
         if *at > now {
             return None;
         }
@@ -92,7 +107,11 @@ mod tests {
     fn the_same_seed_gives_the_same_faults() {
         fn run(seed: u64) -> Vec<bool> {
             let switch = FaultSwitch::default();
-            switch.set(Faults { drop_rate: 0.3, seed, ..Faults::default() });
+            switch.set(Faults {
+                drop_rate: 0.3,
+                seed,
+                ..Faults::default()
+            });
             (0..200).map(|_| switch.drops()).collect()
         }
         assert_eq!(run(1), run(1));

@@ -56,7 +56,10 @@ impl MemoryChassis {
 
     /// The device of the last boot; None before the first one and for a reserved number.
     pub fn booted_from(&self) -> Option<BootDevice> {
-        self.lock().boots.last().and_then(|flags| flags.map_or(Some(BootDevice::NoOverride), BootFlags::device))
+        self.lock()
+            .boots
+            .last()
+            .and_then(|flags| flags.map_or(Some(BootDevice::NoOverride), BootFlags::device))
     }
 
     /// Diagnostic interrupts so far.
@@ -82,11 +85,17 @@ impl Chassis for MemoryChassis {
             ChassisControl::PowerUp if state.on => {}
             ChassisControl::PowerUp => state.boot(),
             // section 28.3: neither is for a chassis that is off
-            ChassisControl::PowerCycle | ChassisControl::HardReset | ChassisControl::DiagnosticInterrupt if !state.on => {
+            ChassisControl::PowerCycle
+            | ChassisControl::HardReset
+            | ChassisControl::DiagnosticInterrupt
+                if !state.on =>
+            {
                 return CompletionCode::NOT_IN_PRESENT_STATE;
             }
             ChassisControl::PowerCycle | ChassisControl::HardReset => state.boot(),
-            ChassisControl::DiagnosticInterrupt => state.interrupts = state.interrupts.saturating_add(1),
+            ChassisControl::DiagnosticInterrupt => {
+                state.interrupts = state.interrupts.saturating_add(1)
+            }
         }
         CompletionCode::OK
     }

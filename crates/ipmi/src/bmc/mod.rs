@@ -58,7 +58,11 @@ pub struct Users(pub Vec<User>);
 impl Users {
     /// One administrator.
     pub fn administrator(name: impl Into<String>, password: SecretString) -> Self {
-        Self(vec![User { name: name.into(), password, privilege: Privilege::Administrator }])
+        Self(vec![User {
+            name: name.into(),
+            password,
+            privilege: Privilege::Administrator,
+        }])
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<&User> {
@@ -70,10 +74,21 @@ impl Users {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A session was opened.
-    Login { user: String, suite: CipherSuite },
-    LoginRefused { user: String },
+    Login {
+        user: String,
+        suite: CipherSuite,
+    },
+    LoginRefused {
+        user: String,
+    },
     /// A command was carried out (not: repeated from memory for a repeated request).
-    Command { user: String, netfn: u8, command: u8, data: Vec<u8>, completion_code: CompletionCode },
+    Command {
+        user: String,
+        netfn: u8,
+        command: u8,
+        data: Vec<u8>,
+        completion_code: CompletionCode,
+    },
 }
 
 type Observer = Arc<dyn Fn(Event) + Send + Sync>;
@@ -115,7 +130,10 @@ impl Settings {
 
     /// The BMC key, or nothing where it is all zeros (section 13.31: Kuid is used then).
     pub fn key(&self) -> Option<&[u8]> {
-        self.kg.as_ref().map(|kg| kg.expose_secret()).filter(|kg| kg.iter().any(|byte| *byte != 0))
+        self.kg
+            .as_ref()
+            .map(|kg| kg.expose_secret())
+            .filter(|kg| kg.iter().any(|byte| *byte != 0))
     }
 }
 
@@ -129,9 +147,18 @@ pub struct BmcServer {
 
 impl BmcServer {
     /// Takes the UDP port; 0 takes a free one, see [`BmcServer::local_addr`].
-    pub async fn bind(address: SocketAddr, users: Users, chassis: Arc<dyn Chassis>) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        users: Users,
+        chassis: Arc<dyn Chassis>,
+    ) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?;
-        Ok(Self { socket, settings: Settings::new(users), chassis, faults: FaultSwitch::default() })
+        Ok(Self {
+            socket,
+            settings: Settings::new(users),
+            chassis,
+            faults: FaultSwitch::default(),
+        })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -185,12 +212,20 @@ impl BmcServer {
 
     /// Answers until cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { socket, settings, chassis, faults } = self;
+        let Self {
+            socket,
+            settings,
+            chassis,
+            faults,
+        } = self;
         let mut bmc = Bmc::new(settings, chassis);
         let mut outbox = Outbox::default();
         let mut buffer = [0u8; MAX_DATAGRAM];
         loop {
-            let next = [bmc.next_deadline(), outbox.next_deadline()].into_iter().flatten().min();
+            let next = [bmc.next_deadline(), outbox.next_deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             let wake = async {
                 match next {
                     Some(at) => sleep_until(at).await,

@@ -15,7 +15,9 @@ use crate::crypto::{Algorithms, CipherSuite, SessionKeys};
 use crate::message::{Request, Response};
 use crate::packet::{Packet, SessionPacket, payload, plain, pong, seal, setup};
 use crate::privilege::Privilege;
-use crate::rakp::{Accepted, BmcProof, Handshake, OpenSessionRequest, OpenSessionResponse, Rakp1, Rakp2, RakpCode};
+use crate::rakp::{
+    Accepted, BmcProof, Handshake, OpenSessionRequest, OpenSessionResponse, Rakp1, Rakp2, RakpCode,
+};
 use crate::window::Window;
 
 /// Silence that ends a session (section 6.12.15).
@@ -48,7 +50,11 @@ struct Session {
 enum Stage {
     Opened,
     /// RAKP message 2 was sent; kept for a repeated message 1.
-    Challenged { handshake: Handshake, rakp2: Vec<u8>, granted: Privilege },
+    Challenged {
+        handshake: Handshake,
+        rakp2: Vec<u8>,
+        granted: Privilege,
+    },
     Active(Box<Active>),
 }
 
@@ -76,7 +82,12 @@ pub(super) struct Caller {
 
 impl Bmc {
     pub fn new(settings: Settings, chassis: Arc<dyn Chassis>) -> Self {
-        Self { settings, chassis, boot: BootParameters::default(), sessions: Vec::new() }
+        Self {
+            settings,
+            chassis,
+            boot: BootParameters::default(),
+            sessions: Vec::new(),
+        }
     }
 
     /// When [`Bmc::tick`] has something to do.
@@ -94,7 +105,10 @@ impl Bmc {
         match Packet::parse(datagram).ok()? {
             Packet::Ping { tag } => Some(pong(tag)),
             Packet::Pong { .. } => None,
-            Packet::Plain { session_id: 0, message } => self.outside(message).map(|message| plain(&message)),
+            Packet::Plain {
+                session_id: 0,
+                message,
+            } => self.outside(message).map(|message| plain(&message)),
             // IPMI 1.5 sessions are not offered
             Packet::Plain { .. } => None,
             Packet::Session(packet) if packet.session_id == 0 => self.set_up(&packet, peer),
@@ -111,12 +125,17 @@ impl Bmc {
     fn set_up(&mut self, packet: &SessionPacket<'_>, peer: SocketAddr) -> Option<Vec<u8>> {
         let now = Instant::now();
         self.sessions.retain(|session| {
-            let limit = if matches!(session.stage, Stage::Active(_)) { SESSION_TIMEOUT } else { SETUP_TIMEOUT };
+            let limit = if matches!(session.stage, Stage::Active(_)) {
+                SESSION_TIMEOUT
+            } else {
+                SETUP_TIMEOUT
+            };
             now.saturating_duration_since(session.heard) < limit
         });
         match packet.payload_type {
             payload::OPEN_SESSION_REQUEST => {
-                let answer = self.open_session(&OpenSessionRequest::parse(packet.payload).ok()?, peer);
+                let answer =
+                    self.open_session(&OpenSessionRequest::parse(packet.payload).ok()?, peer);
                 Some(setup(payload::OPEN_SESSION_RESPONSE, &answer.encode()))
             }
             payload::RAKP1 => {
@@ -127,15 +146,24 @@ impl Bmc {
                 let answer = self.rakp3(&RakpCode::parse(packet.payload).ok()?)?;
                 Some(setup(payload::RAKP4, &answer))
             }
-            payload::IPMI if !packet.encrypted && !packet.authenticated => {
-                self.outside(packet.payload).map(|message| setup(payload::IPMI, &message))
-            }
+            payload::IPMI if !packet.encrypted && !packet.authenticated => self
+                .outside(packet.payload)
+                .map(|message| setup(payload::IPMI, &message)),
             _ => None,
         }
     }
 
-    fn open_session(&mut self, request: &OpenSessionRequest, peer: SocketAddr) -> OpenSessionResponse {
-        let answer = |status, accepted| OpenSessionResponse { tag: request.tag, status, console_id: request.console_id, accepted };
+    fn open_session(
+        &mut self,
+        request: &OpenSessionRequest,
+        peer: SocketAddr,
+    ) -> OpenSessionResponse {
+        let answer = |status, accepted| OpenSessionResponse {
+            tag: request.tag,
+            status,
+            console_id: request.console_id,
+            accepted,
+        };
         let suite = match self.choose(request) {
             Ok(suite) => suite,
             Err(status) => return answer(status, None),
@@ -149,7 +177,8 @@ impl Bmc {
         };
         let repeated = self.sessions.iter().find(|session| {
             matches!(session.stage, Stage::Opened)
-                && (session.peer, session.console_id, session.open_tag) == (peer, request.console_id, request.tag)
+                && (session.peer, session.console_id, session.open_tag)
+                    == (peer, request.console_id, request.tag)
         });
         let id = match repeated {
             Some(session) => session.id,
@@ -171,7 +200,14 @@ impl Bmc {
                 id
             }
         };
-        answer(SetupStatus::OK, Some(Accepted { privilege: limit.level(), bmc_id: id, algorithms: suite.algorithms() }))
+        answer(
+            SetupStatus::OK,
+            Some(Accepted {
+                privilege: limit.level(),
+                bmc_id: id,
+                algorithms: suite.algorithms(),
+            }),
+        )
     }
 
     fn free_id(&self) -> u32 {
@@ -187,14 +223,22 @@ impl Bmc {
     fn choose(&self, request: &OpenSessionRequest) -> Result<CipherSuite, SetupStatus> {
         let fits = |proposed: Option<u8>, ours: u8| proposed.is_none_or(|number| number == ours);
         let suites = &self.settings.suites;
-        let offers = |proposed: Option<u8>, part: fn(Algorithms) -> u8| suites.iter().any(|suite| fits(proposed, part(suite.algorithms())));
-        if !offers(request.authentication, |algorithms| algorithms.authentication) {
+        let offers = |proposed: Option<u8>, part: fn(Algorithms) -> u8| {
+            suites
+                .iter()
+                .any(|suite| fits(proposed, part(suite.algorithms())))
+        };
+        if !offers(request.authentication, |algorithms| {
+            algorithms.authentication
+        }) {
             return Err(SetupStatus::INVALID_AUTHENTICATION);
         }
         if !offers(request.integrity, |algorithms| algorithms.integrity) {
             return Err(SetupStatus::INVALID_INTEGRITY);
         }
-        if !offers(request.confidentiality, |algorithms| algorithms.confidentiality) {
+        if !offers(request.confidentiality, |algorithms| {
+            algorithms.confidentiality
+        }) {
             return Err(SetupStatus::INVALID_CONFIDENTIALITY);
         }
         let whole = suites.iter().find(|suite| {
@@ -207,26 +251,41 @@ impl Bmc {
     }
 
     fn rakp1(&mut self, request: &Rakp1) -> Option<Vec<u8>> {
-        let index = self.sessions.iter().position(|session| session.id == request.bmc_id)?;
+        let index = self
+            .sessions
+            .iter()
+            .position(|session| session.id == request.bmc_id)?;
         let session = self.sessions.get_mut(index)?;
         session.heard = Instant::now();
         match &session.stage {
             Stage::Active(_) => return None,
-            Stage::Challenged { handshake, rakp2, .. }
-                if handshake.console_random == request.console_random && handshake.username == request.username =>
+            Stage::Challenged {
+                handshake, rakp2, ..
+            } if handshake.console_random == request.console_random
+                && handshake.username == request.username =>
             {
                 return Some(rakp2.clone());
             }
             _ => {}
         }
         let console_id = session.console_id;
-        let refuse = |status| Rakp2 { tag: request.tag, status, console_id, proof: None }.encode();
+        let refuse = |status| {
+            Rakp2 {
+                tag: request.tag,
+                status,
+                console_id,
+                proof: None,
+            }
+            .encode()
+        };
         let user = self.settings.users.get(&request.username);
         let granted = Privilege::from_level(request.role);
         let verdict = match (user, granted) {
             (None, _) => Err(SetupStatus::UNAUTHORIZED_NAME),
             (_, None) => Err(SetupStatus::INVALID_ROLE),
-            (Some(user), Some(level)) if level > user.privilege || level > session.limit => Err(SetupStatus::UNAUTHORIZED_ROLE),
+            (Some(user), Some(level)) if level > user.privilege || level > session.limit => {
+                Err(SetupStatus::UNAUTHORIZED_ROLE)
+            }
             (Some(user), Some(level)) => Ok((user, level)),
         };
         let (user, granted) = match verdict {
@@ -249,35 +308,76 @@ impl Bmc {
             username: request.username.clone(),
         };
         let code = handshake.rakp2_code(user.password.expose_secret().as_bytes());
-        let proof = BmcProof { bmc_random: handshake.bmc_random, guid: handshake.guid, code };
-        let rakp2 = Rakp2 { tag: request.tag, status: SetupStatus::OK, console_id, proof: Some(proof) }.encode();
-        session.stage = Stage::Challenged { handshake, rakp2: rakp2.clone(), granted };
+        let proof = BmcProof {
+            bmc_random: handshake.bmc_random,
+            guid: handshake.guid,
+            code,
+        };
+        let rakp2 = Rakp2 {
+            tag: request.tag,
+            status: SetupStatus::OK,
+            console_id,
+            proof: Some(proof),
+        }
+        .encode();
+        session.stage = Stage::Challenged {
+            handshake,
+            rakp2: rakp2.clone(),
+            granted,
+        };
         Some(rakp2)
     }
 
     fn rakp3(&mut self, request: &RakpCode) -> Option<Vec<u8>> {
-        let index = self.sessions.iter().position(|session| session.id == request.session_id)?;
+        let index = self
+            .sessions
+            .iter()
+            .position(|session| session.id == request.session_id)?;
         let session = self.sessions.get_mut(index)?;
         session.heard = Instant::now();
         let (handshake, granted) = match &session.stage {
             Stage::Opened => return None,
-            Stage::Active(active) => return (active.rakp3 == request.code).then(|| active.rakp4.clone()),
-            Stage::Challenged { handshake, granted, .. } => (handshake.clone(), *granted),
+            Stage::Active(active) => {
+                return (active.rakp3 == request.code).then(|| active.rakp4.clone());
+            }
+            Stage::Challenged {
+                handshake, granted, ..
+            } => (handshake.clone(), *granted),
         };
         let name = String::from_utf8_lossy(&handshake.username).into_owned();
-        let user = self.settings.users.get(&handshake.username).filter(|_| request.status.is_ok());
+        let user = self
+            .settings
+            .users
+            .get(&handshake.username)
+            .filter(|_| request.status.is_ok());
         let password = user.map(|user| user.password.expose_secret().as_bytes());
-        let Some(password) = password.filter(|password| handshake.verify_rakp3(password, &request.code)) else {
+        let Some(password) =
+            password.filter(|password| handshake.verify_rakp3(password, &request.code))
+        else {
             let (console_id, given_up) = (session.console_id, !request.status.is_ok());
             self.sessions.swap_remove(index);
             self.observe(|| Event::LoginRefused { user: name });
             let status = SetupStatus::INVALID_INTEGRITY_CHECK;
             // a console that gave up itself wants no answer
-            return (!given_up).then(|| RakpCode { tag: request.tag, status, session_id: console_id, code: vec![] }.encode());
+            return (!given_up).then(|| {
+                RakpCode {
+                    tag: request.tag,
+                    status,
+                    session_id: console_id,
+                    code: vec![],
+                }
+                .encode()
+            });
         };
         let sik = handshake.sik(password, self.settings.key());
         let code = handshake.rakp4_code(&sik);
-        let rakp4 = RakpCode { tag: request.tag, status: SetupStatus::OK, session_id: session.console_id, code }.encode();
+        let rakp4 = RakpCode {
+            tag: request.tag,
+            status: SetupStatus::OK,
+            session_id: session.console_id,
+            code,
+        }
+        .encode();
         let suite = session.suite;
         session.stage = Stage::Active(Box::new(Active {
             user: name.clone(),
@@ -297,10 +397,15 @@ impl Bmc {
 
     async fn inside(&mut self, packet: &SessionPacket<'_>, peer: SocketAddr) -> Option<Vec<u8>> {
         let now = Instant::now();
-        let index = self.sessions.iter().position(|session| session.id == packet.session_id)?;
+        let index = self
+            .sessions
+            .iter()
+            .position(|session| session.id == packet.session_id)?;
         let session = self.sessions.get_mut(index)?;
         let console_id = session.console_id;
-        let Stage::Active(active) = &mut session.stage else { return None };
+        let Stage::Active(active) = &mut session.stage else {
+            return None;
+        };
         if now.saturating_duration_since(session.heard) >= SESSION_TIMEOUT {
             self.sessions.swap_remove(index);
             return None;
@@ -311,16 +416,37 @@ impl Bmc {
         }
         (session.heard, session.peer) = (now, peer);
         let request = Request::parse(&message).ok()?;
-        let caller = Caller { session: packet.session_id, limit: active.limit, privilege: active.privilege };
-        let repeated = active.last.as_ref().filter(|(at, earlier, _)| *earlier == request && now.saturating_duration_since(*at) < REPEAT_WINDOW);
+        let caller = Caller {
+            session: packet.session_id,
+            limit: active.limit,
+            privilege: active.privilege,
+        };
+        let repeated = active.last.as_ref().filter(|(at, earlier, _)| {
+            *earlier == request && now.saturating_duration_since(*at) < REPEAT_WINDOW
+        });
         let (response, effect) = match repeated {
             Some((_, _, response)) => (response.clone(), Effect::None),
             None => {
                 let user = active.user.clone();
-                let Executed { response, effect, once } = self.execute(&caller, &request).await;
-                let Request { netfn, command, ref data, .. } = request;
+                let Executed {
+                    response,
+                    effect,
+                    once,
+                } = self.execute(&caller, &request).await;
+                let Request {
+                    netfn,
+                    command,
+                    ref data,
+                    ..
+                } = request;
                 let (data, completion_code) = (data.clone(), response.completion_code);
-                self.observe(|| Event::Command { user, netfn, command, data, completion_code });
+                self.observe(|| Event::Command {
+                    user,
+                    netfn,
+                    command,
+                    data,
+                    completion_code,
+                });
                 if once && let Some(active) = self.active(packet.session_id) {
                     active.last = Some((now, request.clone(), response.clone()));
                 }
@@ -332,7 +458,14 @@ impl Bmc {
             active.privilege = level;
         }
         active.sent = active.sent.checked_add(1).unwrap_or(1);
-        let answer = seal(&active.keys, payload::IPMI, console_id, active.sent, &request.encode_response(&response), rand::random());
+        let answer = seal(
+            &active.keys,
+            payload::IPMI,
+            console_id,
+            active.sent,
+            &request.encode_response(&response),
+            rand::random(),
+        );
         match effect {
             Effect::Close(id) => self.close(id),
             Effect::Restart => {
@@ -345,14 +478,19 @@ impl Bmc {
     }
 
     fn active(&mut self, id: u32) -> Option<&mut Active> {
-        self.sessions.iter_mut().find(|session| session.id == id).and_then(|session| match &mut session.stage {
-            Stage::Active(active) => Some(&mut **active),
-            _ => None,
-        })
+        self.sessions
+            .iter_mut()
+            .find(|session| session.id == id)
+            .and_then(|session| match &mut session.stage {
+                Stage::Active(active) => Some(&mut **active),
+                _ => None,
+            })
     }
 
     pub(super) fn has_session(&self, id: u32) -> bool {
-        self.sessions.iter().any(|session| session.id == id && matches!(session.stage, Stage::Active(_)))
+        self.sessions
+            .iter()
+            .any(|session| session.id == id && matches!(session.stage, Stage::Active(_)))
     }
 
     fn close(&mut self, id: u32) {

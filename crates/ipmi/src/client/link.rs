@@ -28,19 +28,36 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     pub fn start(operation: &'static str, target: &'a Target, timing: &'a Timing) -> Self {
         let started = Instant::now();
-        Self { operation, target, timing, started, deadline: started + timing.total }
+        Self {
+            operation,
+            target,
+            timing,
+            started,
+            deadline: started + timing.total,
+        }
     }
 
     pub fn timed_out(&self) -> Error {
-        Error::TimedOut { operation: self.operation, address: self.target.label(), after: self.started.elapsed() }
+        Error::TimedOut {
+            operation: self.operation,
+            address: self.target.label(),
+            after: self.started.elapsed(),
+        }
     }
 
     pub fn unreachable(&self, source: io::Error) -> Error {
-        Error::Unreachable { address: self.target.label(), source }
+        Error::Unreachable {
+            address: self.target.label(),
+            source,
+        }
     }
 
     pub fn malformed(&self, Malformed(what): Malformed) -> Error {
-        Error::Malformed { operation: self.operation, address: self.target.label(), what }
+        Error::Malformed {
+            operation: self.operation,
+            address: self.target.label(),
+            what,
+        }
     }
 }
 
@@ -109,8 +126,14 @@ pub(crate) struct Link {
 impl Link {
     /// The first address of the name that has a route.
     pub async fn connect(call: &Call<'_>) -> Result<Self, Error> {
-        let host = call.target.address.trim_start_matches('[').trim_end_matches(']');
-        let found = timeout_at(call.deadline, lookup_host((host, call.target.port))).await.map_err(|_| call.timed_out())?;
+        let host = call
+            .target
+            .address
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        let found = timeout_at(call.deadline, lookup_host((host, call.target.port)))
+            .await
+            .map_err(|_| call.timed_out())?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in found.map_err(|error| call.unreachable(error))? {
             match connect(address).await {
@@ -122,7 +145,12 @@ impl Link {
     }
 
     /// Sends until an answer is taken.
-    pub async fn ask<Q: Question>(&self, call: &Call<'_>, mut pace: Pace, mut question: Q) -> Result<Q::Answer, Error> {
+    pub async fn ask<Q: Question>(
+        &self,
+        call: &Call<'_>,
+        mut pace: Pace,
+        mut question: Q,
+    ) -> Result<Q::Answer, Error> {
         let mut buffer = [0u8; MAX_DATAGRAM];
         let mut refusals = 0;
         while let Some(end) = pace.next() {
@@ -138,7 +166,10 @@ impl Link {
                     Err(_elapsed) => break,
                     Ok(Err(error)) => refused = Some(error),
                     Ok(Ok(length)) => {
-                        if let Some(answer) = buffer.get(..length).and_then(|datagram| question.accept(datagram)) {
+                        if let Some(answer) = buffer
+                            .get(..length)
+                            .and_then(|datagram| question.accept(datagram))
+                        {
                             return Ok(answer);
                         }
                     }

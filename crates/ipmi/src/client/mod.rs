@@ -14,7 +14,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use crate::chassis::{
-    BootDevice, BootFlags, BootOptions, ChassisControl, ChassisStatus, DeviceId, KEEP_VALID_ON_TIMEOUT, Persistence, app, command, parameter,
+    BootDevice, BootFlags, BootOptions, ChassisControl, ChassisStatus, DeviceId,
+    KEEP_VALID_ON_TIMEOUT, Persistence, app, command, parameter,
 };
 use crate::completion::CompletionCode;
 use crate::crypto::CipherSuite;
@@ -25,8 +26,8 @@ use crate::privilege::Privilege;
 use crate::wire::Malformed;
 use crate::{MAX_KG, MAX_PASSWORD, MAX_USERNAME, PORT};
 use link::{Call, Fixed, Link, Pace};
-use session::{Session, open};
 pub(crate) use session::Talk;
+use session::{Session, open};
 
 /// BMCs close a session after 60 s of silence (section 6.12.15); one unused for this long is given up before.
 const KEEP_SESSION: Duration = Duration::from_secs(30);
@@ -58,7 +59,11 @@ pub struct Target {
 
 impl Target {
     /// With the usual port, administrator level and the best cipher suite.
-    pub fn new(address: impl Into<String>, username: impl Into<String>, password: SecretString) -> Self {
+    pub fn new(
+        address: impl Into<String>,
+        username: impl Into<String>,
+        password: SecretString,
+    ) -> Self {
         Self {
             address: address.into(),
             port: PORT,
@@ -84,12 +89,19 @@ impl Target {
             "the user name is longer than 16 bytes"
         } else if self.password.expose_secret().len() > MAX_PASSWORD {
             "the password is longer than 20 bytes"
-        } else if self.kg.as_ref().is_some_and(|kg| kg.expose_secret().len() > MAX_KG) {
+        } else if self
+            .kg
+            .as_ref()
+            .is_some_and(|kg| kg.expose_secret().len() > MAX_KG)
+        {
             "the BMC key (Kg) is longer than 20 bytes"
         } else {
             return Ok(());
         };
-        Err(Error::InvalidTarget { address: self.label(), what })
+        Err(Error::InvalidTarget {
+            address: self.label(),
+            what,
+        })
     }
 }
 
@@ -117,7 +129,11 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { first_timeout: Duration::from_secs(1), max_attempts: 5, total: Duration::from_secs(20) }
+        Self {
+            first_timeout: Duration::from_secs(1),
+            max_attempts: 5,
+            total: Duration::from_secs(20),
+        }
     }
 }
 
@@ -155,7 +171,11 @@ impl fmt::Debug for Client {
 impl Client {
     /// Sends nothing yet.
     pub fn new(target: Target, timing: Timing) -> Self {
-        Self(Arc::new(Inner { target, timing, state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            target,
+            timing,
+            state: Mutex::default(),
+        }))
     }
 
     pub fn target(&self) -> &Target {
@@ -170,7 +190,11 @@ impl Client {
     /// Power and power faults.
     pub async fn chassis_status(&self) -> Result<ChassisStatus, Error> {
         let operation = "read the power state";
-        let data = self.converse(operation).await?.ask(netfn::CHASSIS, command::STATUS, &[], Repeat::Harmless).await?;
+        let data = self
+            .converse(operation)
+            .await?
+            .ask(netfn::CHASSIS, command::STATUS, &[], Repeat::Harmless)
+            .await?;
         self.understood(operation, ChassisStatus::parse(&data))
     }
 
@@ -184,7 +208,11 @@ impl Client {
             ChassisControl::DiagnosticInterrupt => ("send a diagnostic interrupt", Repeat::Avoid),
             ChassisControl::SoftShutdown => ("shut the operating system down", Repeat::Harmless),
         };
-        self.converse(operation).await?.ask(netfn::CHASSIS, command::CONTROL, &[control.code()], repeat).await.map(drop)
+        self.converse(operation)
+            .await?
+            .ask(netfn::CHASSIS, command::CONTROL, &[control.code()], repeat)
+            .await
+            .map(drop)
     }
 
     pub async fn power_on(&self) -> Result<(), Error> {
@@ -220,25 +248,49 @@ impl Client {
         let data = [parameter::VALID_BIT_CLEARING, KEEP_VALID_ON_TIMEOUT];
         self.converse("switch the boot device's time limit off")
             .await?
-            .ask(netfn::CHASSIS, command::SET_BOOT_OPTIONS, &data, Repeat::Harmless)
+            .ask(
+                netfn::CHASSIS,
+                command::SET_BOOT_OPTIONS,
+                &data,
+                Repeat::Harmless,
+            )
             .await
             .map(drop)
     }
 
     /// Sends what `ipmitool chassis bootdev` sends: set in progress, boot info acknowledge, boot flags, commit write, set complete.
-    pub async fn set_boot_device(&self, device: BootDevice, persistence: Persistence, efi: bool) -> Result<(), Error> {
+    pub async fn set_boot_device(
+        &self,
+        device: BootDevice,
+        persistence: Persistence,
+        efi: bool,
+    ) -> Result<(), Error> {
         let mut conversation = self.converse("set the boot device").await?;
         // An optional lock against other writers; a BMC without it, or where somebody left it locked, still takes the flags.
-        let locked = conversation.set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x01]).await?.is_ok();
+        let locked = conversation
+            .set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x01])
+            .await?
+            .is_ok();
         // Tells the firmware that none of it has seen the flags yet. Not every BMC keeps these bits.
-        conversation.set_boot_parameter(parameter::BOOT_INFO_ACKNOWLEDGE, &[0x01, 0x01]).await?;
-        let code = conversation.set_boot_parameter(parameter::BOOT_FLAGS, &BootFlags::new(device, persistence, efi).0).await?;
+        conversation
+            .set_boot_parameter(parameter::BOOT_INFO_ACKNOWLEDGE, &[0x01, 0x01])
+            .await?;
+        let code = conversation
+            .set_boot_parameter(
+                parameter::BOOT_FLAGS,
+                &BootFlags::new(device, persistence, efi).0,
+            )
+            .await?;
         if locked {
             // "commit write" is optional for the BMC, "set complete" releases the lock also where the flags were refused
             if code.is_ok() {
-                conversation.set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x02]).await?;
+                conversation
+                    .set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x02])
+                    .await?;
             }
-            conversation.set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x00]).await?;
+            conversation
+                .set_boot_parameter(parameter::SET_IN_PROGRESS, &[0x00])
+                .await?;
         }
         conversation.accepted(code)
     }
@@ -246,13 +298,26 @@ impl Client {
     pub async fn get_boot_device(&self) -> Result<BootOptions, Error> {
         let operation = "read the boot device";
         let request = [parameter::BOOT_FLAGS, 0, 0];
-        let data = self.converse(operation).await?.ask(netfn::CHASSIS, command::GET_BOOT_OPTIONS, &request, Repeat::Harmless).await?;
+        let data = self
+            .converse(operation)
+            .await?
+            .ask(
+                netfn::CHASSIS,
+                command::GET_BOOT_OPTIONS,
+                &request,
+                Repeat::Harmless,
+            )
+            .await?;
         self.understood(operation, BootOptions::parse(&data))
     }
 
     pub async fn device_id(&self) -> Result<DeviceId, Error> {
         let operation = "read the device id";
-        let data = self.converse(operation).await?.ask(netfn::APP, app::GET_DEVICE_ID, &[], Repeat::Harmless).await?;
+        let data = self
+            .converse(operation)
+            .await?
+            .ask(netfn::APP, app::GET_DEVICE_ID, &[], Repeat::Harmless)
+            .await?;
         self.understood(operation, DeviceId::parse(&data))
     }
 
@@ -261,14 +326,27 @@ impl Client {
     pub async fn ping(&self) -> Result<(), Error> {
         let call = Call::start("say that it is there", &self.0.target, &self.0.timing);
         let link = Link::connect(&call).await?;
-        let accept = |datagram: &[u8]| matches!(Packet::parse(datagram), Ok(Packet::Pong { .. })).then_some(());
-        link.ask(&call, Pace::limited(&call, u32::MAX), Fixed { packet: ping(0), accept }).await
+        let accept = |datagram: &[u8]| {
+            matches!(Packet::parse(datagram), Ok(Packet::Pong { .. })).then_some(())
+        };
+        link.ask(
+            &call,
+            Pace::limited(&call, u32::MAX),
+            Fixed {
+                packet: ping(0),
+                accept,
+            },
+        )
+        .await
     }
 
     /// Any command, logical unit 0. A completion code that is not 0 is an answer here, not an error.
     /// The command may be carried out twice when answers are lost.
     pub async fn raw(&self, netfn: u8, command: u8, data: &[u8]) -> Result<Response, Error> {
-        self.converse("carry out a raw command").await?.respond(netfn & 0x3e, command, data, Repeat::Harmless).await
+        self.converse("carry out a raw command")
+            .await?
+            .respond(netfn & 0x3e, command, data, Repeat::Harmless)
+            .await
     }
 
     /// Closes the session where one is open, and the socket with it. The next call opens a new one.
@@ -281,7 +359,9 @@ impl Client {
 
     /// Closes the session unless a command used it within `idle` or is using it now. Returns whether one was closed.
     pub async fn close_if_idle(&self, idle: Duration) -> bool {
-        let Ok(mut state) = self.0.state.try_lock() else { return false };
+        let Ok(mut state) = self.0.state.try_lock() else {
+            return false;
+        };
         match state.session.take_if(|session| session.idle() >= idle) {
             Some(mut session) => {
                 session.close(&self.0.target, &self.0.timing).await;
@@ -296,16 +376,30 @@ impl Client {
         self.0.state.lock().await.suite
     }
 
-    fn understood<T>(&self, operation: &'static str, parsed: Result<T, Malformed>) -> Result<T, Error> {
-        parsed.map_err(|Malformed(what)| Error::Malformed { operation, address: self.0.target.label(), what })
+    fn understood<T>(
+        &self,
+        operation: &'static str,
+        parsed: Result<T, Malformed>,
+    ) -> Result<T, Error> {
+        parsed.map_err(|Malformed(what)| Error::Malformed {
+            operation,
+            address: self.0.target.label(),
+            what,
+        })
     }
 
     /// Waits for the BMC to be free of other commands of this client.
     async fn converse(&self, operation: &'static str) -> Result<Conversation<'_>, Error> {
         self.0.target.check()?;
         let call = Call::start(operation, &self.0.target, &self.0.timing);
-        let state = timeout_at(call.deadline, self.0.state.lock()).await.map_err(|_| call.timed_out())?;
-        Ok(Conversation { inner: &self.0, state, operation })
+        let state = timeout_at(call.deadline, self.0.state.lock())
+            .await
+            .map_err(|_| call.timed_out())?;
+        Ok(Conversation {
+            inner: &self.0,
+            state,
+            operation,
+        })
     }
 }
 
@@ -318,7 +412,13 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     /// The data of a successful response; any other completion code is [`Error::Refused`].
-    async fn ask(&mut self, netfn: u8, command: u8, data: &[u8], repeat: Repeat) -> Result<Vec<u8>, Error> {
+    async fn ask(
+        &mut self,
+        netfn: u8,
+        command: u8,
+        data: &[u8],
+        repeat: Repeat,
+    ) -> Result<Vec<u8>, Error> {
         let response = self.respond(netfn, command, data, repeat).await?;
         self.accepted(response.completion_code)?;
         Ok(response.data)
@@ -328,29 +428,61 @@ impl Conversation<'_> {
         if code.is_ok() {
             return Ok(());
         }
-        Err(Error::Refused { operation: self.operation, address: self.inner.target.label(), code })
+        Err(Error::Refused {
+            operation: self.operation,
+            address: self.inner.target.label(),
+            code,
+        })
     }
 
-    async fn set_boot_parameter(&mut self, parameter: u8, value: &[u8]) -> Result<CompletionCode, Error> {
+    async fn set_boot_parameter(
+        &mut self,
+        parameter: u8,
+        value: &[u8],
+    ) -> Result<CompletionCode, Error> {
         let mut data = vec![parameter];
         data.extend_from_slice(value);
-        let response = self.respond(netfn::CHASSIS, command::SET_BOOT_OPTIONS, &data, Repeat::Harmless).await?;
+        let response = self
+            .respond(
+                netfn::CHASSIS,
+                command::SET_BOOT_OPTIONS,
+                &data,
+                Repeat::Harmless,
+            )
+            .await?;
         Ok(response.completion_code)
     }
 
-    async fn respond(&mut self, netfn: u8, command: u8, data: &[u8], repeat: Repeat) -> Result<Response, Error> {
+    async fn respond(
+        &mut self,
+        netfn: u8,
+        command: u8,
+        data: &[u8],
+        repeat: Repeat,
+    ) -> Result<Response, Error> {
         let call = Call::start(self.operation, &self.inner.target, &self.inner.timing);
         // dropping a session tells the BMC, without waiting for an answer
-        self.state.session.take_if(|session| session.idle() > KEEP_SESSION);
+        self.state
+            .session
+            .take_if(|session| session.idle() > KEEP_SESSION);
         if let Some(session) = &mut self.state.session {
             // before what must not happen twice, a harmless question finds out whether the BMC still knows the session
             let probe = repeat == Repeat::Avoid && session.idle() > SURELY_ALIVE;
             let outcome = if probe {
                 let pace = Pace::limited(&call, KEPT_SESSION_ATTEMPTS);
-                session.exchange(&call, pace, netfn::CHASSIS, command::STATUS, &[]).await.map(|_| None)
+                session
+                    .exchange(&call, pace, netfn::CHASSIS, command::STATUS, &[])
+                    .await
+                    .map(|_| None)
             } else {
-                let attempts = if repeat == Repeat::Avoid { u32::MAX } else { KEPT_SESSION_ATTEMPTS };
-                exchange_patiently(session, &call, attempts, netfn, command, data).await.map(Some)
+                let attempts = if repeat == Repeat::Avoid {
+                    u32::MAX
+                } else {
+                    KEPT_SESSION_ATTEMPTS
+                };
+                exchange_patiently(session, &call, attempts, netfn, command, data)
+                    .await
+                    .map(Some)
             };
             match outcome {
                 Ok(Some(response)) => return Ok(response),
@@ -388,10 +520,19 @@ impl Conversation<'_> {
 }
 
 /// Asks again, after a growing pause, while the BMC says that it is busy.
-async fn exchange_patiently(session: &mut Session, call: &Call<'_>, attempts: u32, netfn: u8, command: u8, data: &[u8]) -> Result<Response, Error> {
+async fn exchange_patiently(
+    session: &mut Session,
+    call: &Call<'_>,
+    attempts: u32,
+    netfn: u8,
+    command: u8,
+    data: &[u8],
+) -> Result<Response, Error> {
     let mut pause = BUSY_PAUSE;
     for _ in 0..BUSY_TRIES {
-        let response = session.exchange(call, Pace::limited(call, attempts), netfn, command, data).await?;
+        let response = session
+            .exchange(call, Pace::limited(call, attempts), netfn, command, data)
+            .await?;
         let until = Instant::now() + pause;
         if response.completion_code != CompletionCode::NODE_BUSY || until >= call.deadline {
             return Ok(response);
@@ -399,5 +540,7 @@ async fn exchange_patiently(session: &mut Session, call: &Call<'_>, attempts: u3
         tokio::time::sleep_until(until).await;
         pause *= 2;
     }
-    session.exchange(call, Pace::limited(call, attempts), netfn, command, data).await
+    session
+        .exchange(call, Pace::limited(call, attempts), netfn, command, data)
+        .await
 }

@@ -9,7 +9,10 @@ async fn check(bmc: &OurBmc, suite: CipherSuite, arguments: &str, parts: &[&str]
     let (good, told) = ipmitool(bmc.port(), suite, PASSWORD, arguments).await;
     assert!(good, "{arguments}: {told}");
     for part in parts {
-        assert!(told.contains(part), "{arguments}: {part:?} is not in: {told}");
+        assert!(
+            told.contains(part),
+            "{arguments}: {part:?} is not in: {told}"
+        );
     }
 }
 
@@ -32,34 +35,91 @@ async fn drive(suite: CipherSuite) {
     check(&bmc, suite, "power on", &["Up/On"]).await;
     assert!(bmc.chassis.is_on());
     check(&bmc, suite, "power status", &["Chassis Power is on"]).await;
-    check(&bmc, suite, "chassis status", &["System Power         : on", "Main Power Fault     : false"]).await;
+    check(
+        &bmc,
+        suite,
+        "chassis status",
+        &["System Power         : on", "Main Power Fault     : false"],
+    )
+    .await;
     check(&bmc, suite, "power diag", &[]).await;
     assert_eq!(bmc.chassis.interrupts(), 1);
-    check(&bmc, suite, "chassis bootdev pxe options=persistent,efiboot", &["Set Boot Device to pxe"]).await;
-    let told = ["Boot parameter version: 1", "Boot Flag Valid", "Options apply to all future boots", "BIOS EFI boot", "Force PXE"];
+    check(
+        &bmc,
+        suite,
+        "chassis bootdev pxe options=persistent,efiboot",
+        &["Set Boot Device to pxe"],
+    )
+    .await;
+    let told = [
+        "Boot parameter version: 1",
+        "Boot Flag Valid",
+        "Options apply to all future boots",
+        "BIOS EFI boot",
+        "Force PXE",
+    ];
     check(&bmc, suite, "chassis bootparam get 5", &told).await;
     check(&bmc, suite, "power cycle", &[]).await;
     assert_eq!(bmc.chassis.booted_from(), Some(BootDevice::Pxe));
     check(&bmc, suite, "chassis bootdev disk", &[]).await;
-    check(&bmc, suite, "chassis bootparam get 5", &["Options apply to only next boot", "BIOS PC Compatible (legacy) boot", "Hard-Drive"]).await;
+    check(
+        &bmc,
+        suite,
+        "chassis bootparam get 5",
+        &[
+            "Options apply to only next boot",
+            "BIOS PC Compatible (legacy) boot",
+            "Hard-Drive",
+        ],
+    )
+    .await;
     check(&bmc, suite, "power reset", &[]).await;
     assert_eq!(bmc.chassis.booted_from(), Some(BootDevice::Disk));
-    check(&bmc, suite, "chassis bootparam get 5", &["Boot Flag Invalid"]).await;
+    check(
+        &bmc,
+        suite,
+        "chassis bootparam get 5",
+        &["Boot Flag Invalid"],
+    )
+    .await;
     check(&bmc, suite, "raw 0x00 0x08 0x03 0x08", &[]).await;
-    check(&bmc, suite, "chassis bootparam get 3", &["Don't automatically clear boot flag valid bit on timeout"]).await;
+    check(
+        &bmc,
+        suite,
+        "chassis bootparam get 3",
+        &["Don't automatically clear boot flag valid bit on timeout"],
+    )
+    .await;
     check(&bmc, suite, "power soft", &[]).await;
     assert!(!bmc.chassis.is_on());
-    check(&bmc, suite, "mc info", &["Firmware Revision         : 4.27", "IPMI Version              : 2.0", "674"]).await;
+    check(
+        &bmc,
+        suite,
+        "mc info",
+        &[
+            "Firmware Revision         : 4.27",
+            "IPMI Version              : 2.0",
+            "674",
+        ],
+    )
+    .await;
     check(&bmc, suite, "mc guid", &["System GUID"]).await;
     check(&bmc, suite, "mc reset cold", &["Sent cold reset"]).await;
     let (good, told) = ipmitool(bmc.port(), suite, PASSWORD, "power cycle").await;
-    assert!(!good && told.contains("not supported in present state"), "{told}");
+    assert!(
+        !good && told.contains("not supported in present state"),
+        "{told}"
+    );
 
     bmc.events();
     let (good, told) = ipmitool(bmc.port(), suite, "wrong", "power on").await;
     assert!(!good && told.contains("Unable to establish"), "{told}");
     assert!(!bmc.chassis.is_on());
-    assert!(!bmc.events().iter().any(|event| matches!(event, Event::Login { .. } | Event::Command { .. })));
+    assert!(
+        !bmc.events()
+            .iter()
+            .any(|event| matches!(event, Event::Login { .. } | Event::Command { .. }))
+    );
     bmc.stop().await;
 }
 
@@ -76,15 +136,35 @@ async fn ipmitool_drives_our_bmc_with_suite_17() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ipmitool_finds_the_suite_and_uses_the_key() {
     for suite in CipherSuite::PREFERENCE {
-        let bmc = OurBmc::start(|server| server.with_suites(&[suite]).with_kg(b"0123456789abcdefghij".to_vec().into())).await;
+        let bmc = OurBmc::start(|server| {
+            server
+                .with_suites(&[suite])
+                .with_kg(b"0123456789abcdefghij".to_vec().into())
+        })
+        .await;
         let login = format!("-U {USER} -P {PASSWORD}");
-        let (good, told) = ipmitool_with(bmc.port(), &format!("{login} -k 0123456789abcdefghij power status")).await;
+        let (good, told) = ipmitool_with(
+            bmc.port(),
+            &format!("{login} -k 0123456789abcdefghij power status"),
+        )
+        .await;
         assert!(good && told.contains("Power is off"), "{told}");
-        assert!(bmc.events().contains(&Event::Login { user: USER.into(), suite }));
-        let (good, told) = ipmitool_with(bmc.port(), &format!("{login} -L OPERATOR -C {} -k another power on", suite.id())).await;
+        assert!(bmc.events().contains(&Event::Login {
+            user: USER.into(),
+            suite
+        }));
+        let (good, told) = ipmitool_with(
+            bmc.port(),
+            &format!("{login} -L OPERATOR -C {} -k another power on", suite.id()),
+        )
+        .await;
         assert!(!good, "{told}");
         assert!(!bmc.chassis.is_on());
-        let (good, told) = ipmitool_with(bmc.port(), &format!("{login} channel getciphers ipmi -k 0123456789abcdefghij 1")).await;
+        let (good, told) = ipmitool_with(
+            bmc.port(),
+            &format!("{login} channel getciphers ipmi -k 0123456789abcdefghij 1"),
+        )
+        .await;
         assert!(good && told.contains(&suite.id().to_string()), "{told}");
         bmc.stop().await;
     }
@@ -109,12 +189,24 @@ async fn our_client_sends_what_ipmitool_sends() {
             ("options=persistent,efiboot", Persistence::Persistent, true),
         ] {
             bmc.events();
-            check(&bmc, CipherSuite::Suite17, &format!("chassis bootdev {name} {options}"), &[]).await;
+            check(
+                &bmc,
+                CipherSuite::Suite17,
+                &format!("chassis bootdev {name} {options}"),
+                &[],
+            )
+            .await;
             let theirs = bmc.chassis_requests();
-            client.set_boot_device(device, persistence, efi).await.unwrap();
+            client
+                .set_boot_device(device, persistence, efi)
+                .await
+                .unwrap();
             let ours = bmc.chassis_requests();
             assert_eq!(ours, theirs, "{name} {options}");
-            assert!(ours.contains(&(0x08, [&[0x05], &BootFlags::new(device, persistence, efi).0[..]].concat())));
+            assert!(ours.contains(&(
+                0x08,
+                [&[0x05], &BootFlags::new(device, persistence, efi).0[..]].concat()
+            )));
         }
     }
     for (arguments, ask) in [

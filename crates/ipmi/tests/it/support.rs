@@ -20,11 +20,18 @@ pub const PASSWORD: &str = "secret12";
 const PYGHMI: &str = "1.6.19";
 
 /// For peers that may be slow to start or to run on a busy machine.
-pub const PATIENT: Timing =
-    Timing { first_timeout: Duration::from_millis(500), max_attempts: 6, total: Duration::from_secs(20) };
+pub const PATIENT: Timing = Timing {
+    first_timeout: Duration::from_millis(500),
+    max_attempts: 6,
+    total: Duration::from_secs(20),
+};
 
 pub fn target(port: u16, suite: Option<CipherSuite>) -> Target {
-    Target { port, suite, ..Target::new("127.0.0.1", USER, PASSWORD.into()) }
+    Target {
+        port,
+        suite,
+        ..Target::new("127.0.0.1", USER, PASSWORD.into())
+    }
 }
 
 pub fn client(port: u16, suite: Option<CipherSuite>) -> Client {
@@ -33,14 +40,21 @@ pub fn client(port: u16, suite: Option<CipherSuite>) -> Client {
 
 /// A port that nobody has at this moment, for peers that cannot choose one themselves.
 pub fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Asks again and again, until true or too late.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "not within 20 s: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -67,9 +81,17 @@ impl Drop for Running {
 impl Running {
     fn start(mut command: Command, port: u16, dir: TempDir) -> Self {
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let child = spawn(&mut command);
-        Self { command, child, port, dir }
+        Self {
+            command,
+            child,
+            port,
+            dir,
+        }
     }
 
     /// Kills the process and starts it again on the same port, with the same files.
@@ -81,21 +103,33 @@ impl Running {
     }
 
     pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default().trim().to_owned()
+        fs::read_to_string(self.dir.path().join(name))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 
     async fn answers(&self) {
         let ping = Client::new(
             target(self.port, None),
-            Timing { first_timeout: Duration::from_millis(50), max_attempts: 1, total: Duration::from_secs(1) },
+            Timing {
+                first_timeout: Duration::from_millis(50),
+                max_attempts: 1,
+                total: Duration::from_secs(1),
+            },
         );
-        eventually("the foreign BMC answers", || async { ping.ping().await.is_ok() }).await;
+        eventually("the foreign BMC answers", || async {
+            ping.ping().await.is_ok()
+        })
+        .await;
     }
 }
 
 fn spawn(command: &mut Command) -> Child {
     let program = command.get_program().to_owned();
-    command.spawn().unwrap_or_else(|error| panic!("{program:?} does not start, is its package installed? {error}"))
+    command.spawn().unwrap_or_else(|error| {
+        panic!("{program:?} does not start, is its package installed? {error}")
+    })
 }
 
 /// Keeps its state in the files `power` and `boot`, and writes every change to `calls`.
@@ -147,12 +181,23 @@ set_working_mc 0x20
 "#
     );
     write(dir.path(), "lan.conf", &lan);
-    write(dir.path(), "bmc.emu", "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n");
+    write(
+        dir.path(),
+        "bmc.emu",
+        "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n",
+    );
     let chassis = write(dir.path(), "chassis", CHASSIS);
     fs::set_permissions(chassis, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir_all(dir.path().join("state/ipmi_sim/bmc")).unwrap();
     let mut command = Command::new("ipmi_sim");
-    command.arg("-n").args(["-c", &format!("{path}/lan.conf"), "-f", &format!("{path}/bmc.emu"), "-s", &format!("{path}/state")]);
+    command.arg("-n").args([
+        "-c",
+        &format!("{path}/lan.conf"),
+        "-f",
+        &format!("{path}/bmc.emu"),
+        "-s",
+        &format!("{path}/state"),
+    ]);
     let running = Running::start(command, port, dir);
     running.answers().await;
     running
@@ -171,15 +216,24 @@ pub async fn pyghmi_bmc() -> Running {
     let port = free_port();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/pyghmi_bmc.py");
     let mut command = Command::new(python);
-    command.arg("-u").arg(script).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+        .arg("-u")
+        .arg(script)
+        .arg(port.to_string())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     let running = Running::start(command, port, dir);
-    eventually("the pyghmi server listens", || async { running.read("log").starts_with("listening") }).await;
+    eventually("the pyghmi server listens", || async {
+        running.read("log").starts_with("listening")
+    })
+    .await;
     running
 }
 
 fn pyghmi_python() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).expect("a home or cache directory");
+    let cache = cache
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .expect("a home or cache directory");
     let cache = cache.join("bessemer");
     fs::create_dir_all(&cache).unwrap();
     let venv = cache.join(format!("venv-pyghmi-{PYGHMI}"));
@@ -187,16 +241,32 @@ fn pyghmi_python() -> PathBuf {
     let lock = fs::File::create(cache.join(format!("venv-pyghmi-{PYGHMI}.lock"))).unwrap();
     lock.lock().unwrap();
     if !complete.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).arg(format!("pyghmi=={PYGHMI}")));
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv));
+        run(Command::new(&python)
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
+            .arg(format!("pyghmi=={PYGHMI}")));
         fs::write(&complete, PYGHMI).unwrap();
     }
     python
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Our BMC with a chassis in memory, and everything that it saw.
@@ -214,12 +284,25 @@ impl OurBmc {
         let chassis = Arc::new(MemoryChassis::new());
         let events = Arc::new(Mutex::new(Vec::new()));
         let users = Users::administrator(USER, PASSWORD.into());
-        let server = BmcServer::bind(([127, 0, 0, 1], 0).into(), users, chassis.clone()).await.unwrap();
+        let server = BmcServer::bind(([127, 0, 0, 1], 0).into(), users, chassis.clone())
+            .await
+            .unwrap();
         let seen = events.clone();
         let server = change(server.with_observer(move |event| seen.lock().unwrap().push(event)));
-        let (address, faults, stop) = (server.local_addr().unwrap(), server.fault_switch(), CancellationToken::new());
+        let (address, faults, stop) = (
+            server.local_addr().unwrap(),
+            server.fault_switch(),
+            CancellationToken::new(),
+        );
         let task = Some(tokio::spawn(server.run(stop.clone())));
-        Self { address, chassis, faults, events, stop, task }
+        Self {
+            address,
+            chassis,
+            faults,
+            events,
+            stop,
+            task,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -234,7 +317,12 @@ impl OurBmc {
     /// Requests for the chassis since the last call: network function 0 as command and data.
     pub fn chassis_requests(&self) -> Vec<(u8, Vec<u8>)> {
         let chassis = |event| match event {
-            Event::Command { netfn: 0, command, data, .. } => Some((command, data)),
+            Event::Command {
+                netfn: 0,
+                command,
+                data,
+                ..
+            } => Some((command, data)),
             _ => None,
         };
         self.events().into_iter().filter_map(chassis).collect()
@@ -253,19 +341,40 @@ impl Drop for OurBmc {
 }
 
 /// What `ipmitool` said, and whether it was content.
-pub async fn ipmitool(port: u16, suite: CipherSuite, password: &str, arguments: &str) -> (bool, String) {
-    ipmitool_with(port, &format!("-C {} -U {USER} -P {password} {arguments}", suite.id())).await
+pub async fn ipmitool(
+    port: u16,
+    suite: CipherSuite,
+    password: &str,
+    arguments: &str,
+) -> (bool, String) {
+    ipmitool_with(
+        port,
+        &format!("-C {} -U {USER} -P {password} {arguments}", suite.id()),
+    )
+    .await
 }
 
 pub async fn ipmitool_with(port: u16, arguments: &str) -> (bool, String) {
     let output = tokio::process::Command::new("ipmitool")
-        .args(["-I", "lanplus", "-H", "127.0.0.1", "-R", "4", "-N", "2", "-p", &port.to_string()])
+        .args([
+            "-I",
+            "lanplus",
+            "-H",
+            "127.0.0.1",
+            "-R",
+            "4",
+            "-N",
+            "2",
+            "-p",
+            &port.to_string(),
+        ])
         .args(arguments.split_whitespace())
         .kill_on_drop(true)
         .stdin(Stdio::null())
         .output()
         .await
         .expect("ipmitool does not start, is its package installed?");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
