@@ -12,5 +12,5 @@ pub fn fuzz_cpio(data: &[u8]) {
 /// A kernel module.
 pub fn fuzz_modinfo(data: &[u8]) {
     let _ = crate::parse_modinfo(data);
-    let _ = crate::check_agent(data);
+    let _ = crate::check_static(data);
 }

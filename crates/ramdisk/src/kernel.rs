@@ -99,7 +99,8 @@ fn package_version(package: &str) -> Result<Option<String>, Error> {
 fn download(package: &str, version: &str, directory: &Path) -> Result<(), Error> {
     let mut command = Command::new("apt-get");
     command
-        .args(["-q", "download"])
+        // apt as root drops to a user of its own, who could not write here
+        .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
         .arg(format!("{package}={version}"))
         .current_dir(directory);
     run(&mut command, "apt")?;

@@ -222,7 +222,7 @@ pub struct Listed {
 pub fn build(options: &Options) -> Result<Built, Error> {
     let agent =
         std::fs::read(&options.agent).map_err(Error::io("reading the agent", &options.agent))?;
-    check_agent(&agent).map_err(|why| Error::Agent {
+    check_static(&agent).map_err(|why| Error::Agent {
         path: options.agent.clone(),
         why,
     })?;
@@ -380,7 +380,7 @@ fn ca_bundle() -> Option<Vec<u8>> {
 }
 
 /// PID 1 has no dynamic linker beside it, and must be for the machine whose kernel it gets.
-fn check_agent(data: &[u8]) -> Result<(), &'static str> {
+pub fn check_static(data: &[u8]) -> Result<(), &'static str> {
     const EM_X86_64: u16 = 62;
     const PT_INTERP: u32 = 3;
     if data.get(..6) != Some(b"\x7fELF\x02\x01") {

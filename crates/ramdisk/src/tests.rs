@@ -161,7 +161,7 @@ fn cpio_reads_what_we_write() {
 
 #[test]
 fn a_program_that_cannot_be_pid_1_is_refused() {
-    let check = |data: &[u8], expected: &str| assert_eq!(check_agent(data).unwrap_err(), expected);
+    let check = |data: &[u8], expected: &str| assert_eq!(check_static(data).unwrap_err(), expected);
     check(b"#!/bin/sh\n", "it is not a 64-bit ELF program");
     check(&crate::modules::tests::module(""), "it is not for x86-64");
     check(&agent()[..30], "the ELF file is cut off");

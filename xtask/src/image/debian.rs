@@ -40,8 +40,6 @@ cat >"$tree/etc/cloud/cloud.cfg.d/90-image.cfg" <<'E'
 datasource_list: [ ConfigDrive, None ]
 ssh_genkeytypes: [ ed25519 ]
 locale: false
-apt_preserve_sources_list: true
-package_update: false
 growpart: { mode: "off" }
 resize_rootfs: false
 cloud_init_modules: [ seed_random, bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh ]

@@ -1,0 +1,25 @@
+# Every target is a command of xtask; this file only hands over.
+#
+# Build outputs that can be shared between clones go to the user's cache, unless CARGO_TARGET_DIR says where.
+BESSEMER_CACHE_DIR := $(or $(BESSEMER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bessemer)
+ifndef CARGO_TARGET_DIR
+export CARGO_BUILD_BUILD_DIR ?= $(BESSEMER_CACHE_DIR)/build
+endif
+
+XTASK := cargo xtask
+
+.PHONY: help setup demo test tidy ramdisk tiny-image debian-image testbed-check
+
+help:
+	@$(XTASK) --help
+
+# machines from blank disk to login prompt, and back
+demo:
+	@$(XTASK) demo
+
+# everything that is checked
+test:
+	@$(XTASK) test
+
+setup tidy ramdisk tiny-image debian-image testbed-check:
+	@$(XTASK) $@
