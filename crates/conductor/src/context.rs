@@ -174,6 +174,9 @@ impl Context {
 
     /// An entry of the node's history, as clients of upstream read it.
     pub fn record(&mut self, severity: &str, event_type: &str, event: impl Into<String>) {
+        if !self.shared.settings.node_history {
+            return;
+        }
         self.history.push(HistoryRow {
             id: HistoryId::random(),
             node: self.node.id,

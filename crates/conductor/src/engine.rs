@@ -171,7 +171,7 @@ impl Engine {
                     None => break,
                 },
                 () = &mut renew, if !lost.is_cancelled() && !stop.is_cancelled() => running.abort_all(),
-                () = tokio::time::sleep(self.shared.settings.heartbeat_timeout) => running.abort_all(),
+                () = tokio::time::sleep(self.shared.settings.graceful_shutdown_timeout) => running.abort_all(),
             }
         }
     }

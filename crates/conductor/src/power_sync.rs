@@ -17,9 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Shared;
 use crate::verbs;
 
-/// BMCs asked at once: each costs a socket, not a thread.
-const AT_ONCE: usize = 64;
-
 /// Failures in a row, in memory: a restart begins to count anew, which only delays maintenance.
 type Failures = Mutex<HashMap<NodeId, u32>>;
 
@@ -81,7 +78,9 @@ async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreErr
                 wanted(n) && owner(n.id, &alive) == Some(shared.settings.host.as_str())
             }),
         )
-        .for_each_concurrent(AT_ONCE, |node| sync(shared, failures, session, node))
+        .for_each_concurrent(shared.settings.sync_power_state_workers.max(1), |node| {
+            sync(shared, failures, session, node)
+        })
         .await;
     }
 }

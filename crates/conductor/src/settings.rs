@@ -16,6 +16,16 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// `[conductor] sync_power_state_interval`; zero = off.
     pub sync_power_state_interval: Duration,
+    /// `[conductor] sync_power_state_workers`: BMCs asked at once by the power sync.
+    pub sync_power_state_workers: usize,
+    /// `[conductor] graceful_shutdown_timeout`: how long running phases may take to end at a stop.
+    pub graceful_shutdown_timeout: Duration,
+    /// `[conductor] node_history`
+    pub node_history: bool,
+    /// `[conductor] poweroff_in_cleanfail`
+    pub poweroff_in_cleanfail: bool,
+    /// `[agent] verify_ca`
+    pub agent_verify_ca: bool,
     /// `[conductor] force_power_state_during_sync`
     pub force_power_state_during_sync: bool,
     /// `[conductor] power_state_sync_max_retries`
@@ -57,8 +67,6 @@ pub struct Settings {
     pub agent_require_tls: bool,
     /// `[agent] command_timeout`
     pub agent_command_timeout: Duration,
-    /// `[agent] allow_md5_checksum`
-    pub agent_allow_md5_checksum: bool,
     /// `[agent] stream_raw_images`
     pub agent_stream_raw_images: bool,
     /// `[agent] post_deploy_get_power_state_retries` times `…_interval`: how long the agent may take to switch off.
@@ -82,6 +90,11 @@ impl Settings {
             heartbeat_interval: Duration::from_secs(10),
             heartbeat_timeout: Duration::from_secs(60),
             sync_power_state_interval: Duration::from_secs(120),
+            sync_power_state_workers: 8,
+            graceful_shutdown_timeout: Duration::from_secs(60),
+            node_history: true,
+            poweroff_in_cleanfail: false,
+            agent_verify_ca: true,
             force_power_state_during_sync: true,
             power_state_sync_max_retries: 3,
             deploy_callback_timeout: Duration::from_secs(1800),
@@ -103,7 +116,6 @@ impl Settings {
             restrict_lookup: true,
             agent_require_tls: true,
             agent_command_timeout: Duration::from_secs(60),
-            agent_allow_md5_checksum: true,
             agent_stream_raw_images: true,
             agent_power_off_patience: Duration::from_secs(30),
             device_retry_timeout: Duration::from_secs(60),

@@ -305,9 +305,6 @@ sections! {
         /// Failed looks or corrections after which the node goes to maintenance with fault `power failure`.
         power_state_sync_max_retries: u32 = 3,
         #[reader("conductor")]
-        /// Time between two tries to reach nodes in maintenance with fault `power failure`; 0 = never.
-        power_failure_recovery_interval: Duration = seconds(300),
-        #[reader("conductor")]
         /// How long a power action may take until the state is as wanted.
         power_state_change_timeout: Duration = seconds(60),
         #[reader("conductor")]
@@ -354,13 +351,10 @@ sections! {
         deploy_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
         #[reader("drivers, api")]
         /// Formats that images may have.
-        permitted_image_formats: Vec<String> = list(&["raw", "gpt", "qcow2", "iso"]),
+        permitted_image_formats: Vec<String> = list(&["raw", "gpt", "qcow2"]),
         #[reader("drivers, api")]
         /// Do not look into images before they are used. Leave it off.
         disable_deep_image_inspection: bool = false,
-        #[reader("drivers")]
-        /// `file://` images must lie below one of these directories.
-        file_url_allowed_paths: Vec<String> = list(&["/var/lib/bessemer"]),
         #[reader("conductor")]
         /// Record errors and flow ends in the nodes' history.
         node_history: bool = true,
@@ -394,9 +388,6 @@ sections! {
         #[reader("drivers")]
         /// How long a command to an agent may take to be answered.
         command_timeout: Duration = seconds(60),
-        #[reader("drivers")]
-        /// Tries of a command when the agent does not answer.
-        max_command_attempts: u32 = 3,
         #[reader("conductor")]
         /// Refuse agents whose callback URL is plain HTTP.
         require_tls: bool = true,
@@ -421,9 +412,6 @@ sections! {
         #[reader("drivers")]
         /// Longest time that a command is repeated to a BMC that does not answer.
         command_retry_timeout: Duration = seconds(60),
-        #[reader("drivers")]
-        /// Shortest time between two requests of the same command to a BMC that does not answer.
-        min_command_interval: Duration = seconds(5),
         #[reader("drivers")]
         /// Ask BMCs not to drop the boot device after 60 seconds. A node's `ipmi_disable_boot_timeout` goes first.
         disable_boot_timeout: bool = true,
@@ -466,9 +454,6 @@ sections! {
         #[reader("drivers")]
         /// Power actions.
         power_delay: FakeDelay = FakeDelay::default(),
-        #[reader("drivers")]
-        /// Preparing a boot.
-        boot_delay: FakeDelay = FakeDelay::default(),
         #[reader("drivers")]
         /// Each deploy or clean step.
         deploy_delay: FakeDelay = FakeDelay::default(),

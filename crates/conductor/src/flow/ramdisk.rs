@@ -269,7 +269,14 @@ impl Phase for AbandonRamdisk {
         if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
             return Err(crate::error_text::store(&error));
         }
-        if cx.shared.settings.power_off_after_deploy_failure {
+        let settings = &cx.shared.settings;
+        let off = if cx.operation.flow == "deploy" {
+            settings.power_off_after_deploy_failure
+        } else {
+            settings.poweroff_in_cleanfail
+        };
+        let aborted = cx.data.abandoned.as_ref().is_some_and(|a| a.aborted);
+        if off || aborted {
             match tokio::time::timeout(ABANDON_POWER, send_power(cx, PowerState::Off)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(fault)) => cx.note(

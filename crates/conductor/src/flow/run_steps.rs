@@ -37,7 +37,12 @@ fn kind(cx: &Context) -> StepKind {
 }
 
 fn agent(cx: &Context) -> Result<AgentClient, Fault> {
-    AgentClient::new(&cx.node, cx.shared.settings.agent_command_timeout)
+    let settings = &cx.shared.settings;
+    AgentClient::new(
+        &cx.node,
+        settings.agent_command_timeout,
+        settings.agent_verify_ca,
+    )
 }
 
 fn callback_timeout(cx: &Context) -> Duration {

@@ -33,7 +33,15 @@ fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
     );
     let pair = match own {
         (Some(kernel), Some(ramdisk)) => Some((kernel, ramdisk)),
-        (None, None) => env.deploy_kernel.clone().zip(env.deploy_ramdisk.clone()),
+        (None, None) => {
+            let arch = node
+                .properties
+                .get("cpu_arch")
+                .and_then(|v| v.as_str())
+                .unwrap_or("x86_64");
+            let (kernel, ramdisk) = (env.deploy_images)(arch);
+            kernel.zip(ramdisk)
+        }
         _ => {
             return Err(Fault::new(
                 bessemer_model::FaultKind::MissingParameter,

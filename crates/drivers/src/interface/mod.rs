@@ -29,9 +29,8 @@ pub struct Environment {
     pub default_boot_mode: String,
     /// `[ipmi] disable_boot_timeout`.
     pub ipmi_disable_boot_timeout: bool,
-    /// `[conductor] deploy_kernel` and `deploy_ramdisk`, used when `driver_info` has none.
-    pub deploy_kernel: Option<String>,
-    pub deploy_ramdisk: Option<String>,
+    /// `[conductor] deploy_kernel` and `deploy_ramdisk` for an architecture, used when `driver_info` has none.
+    pub deploy_images: Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>,
     /// `[pxe] kernel_append_params`.
     pub kernel_append_params: String,
 }

@@ -84,7 +84,11 @@ impl ManagementInterface for IpmitoolManagement {
             .and_then(|d| DEVICES.iter().find(|(_, known)| *known == d))
             .map(|(n, _)| (*n).to_owned());
         // Flags that are not in force say nothing about what the node boots.
-        Ok(if options.valid { (name, Some(options.persistent)) } else { (None, None) })
+        Ok(if options.valid {
+            (name, Some(options.persistent))
+        } else {
+            (None, None)
+        })
     }
 
     async fn inject_nmi(&self, env: &Environment, node: &Node) -> Result<(), Fault> {

@@ -1,0 +1,126 @@
+//! The API's calls to the conductor when both run in this process (design, decision 7).
+
+use async_trait::async_trait;
+use bessemer_api::conductor::{
+    BootDeviceAnswer, Conductor as Calls, InterfaceValidation, LookupAnswer, ProvisionRequest,
+};
+use bessemer_conductor::{Conductor, Provision};
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_wire::HeartbeatBody;
+use serde_json::{Map, Value};
+
+/// Short-circuits every call to the conductor of this process.
+pub struct InProcess(pub Conductor);
+
+#[async_trait]
+impl Calls for InProcess {
+    async fn set_provision_state(
+        &self,
+        node: NodeId,
+        request: ProvisionRequest,
+    ) -> Result<(), Fault> {
+        for (given, what) in [
+            (request.runbook.is_some(), "a runbook"),
+            (request.service_steps.is_some(), "service_steps"),
+            (request.disable_ramdisk == Some(true), "disable_ramdisk"),
+            (request.rescue_password.is_some(), "rescue_password"),
+        ] {
+            if given {
+                return Err(Fault::unsupported(format!(
+                    "The action \"{}\" with {what} is not supported by this version.",
+                    request.target
+                )));
+            }
+        }
+        let request = Provision {
+            target: request.target,
+            configdrive: request.configdrive,
+            clean_steps: request.clean_steps,
+            deploy_steps: request.deploy_steps,
+        };
+        self.0.provision(node, request).await
+    }
+
+    async fn set_power_state(
+        &self,
+        node: NodeId,
+        target: PowerTarget,
+        timeout: Option<u64>,
+    ) -> Result<(), Fault> {
+        self.0.power(node, target, timeout).await
+    }
+
+    async fn validate(&self, node: NodeId) -> Result<Vec<InterfaceValidation>, Fault> {
+        let answers = self.0.validate(node).await?;
+        Ok(answers
+            .into_iter()
+            .map(|v| InterfaceValidation {
+                interface: v.interface,
+                result: v.result,
+                reason: v.reason,
+            })
+            .collect())
+    }
+
+    async fn get_boot_device(&self, node: NodeId) -> Result<BootDeviceAnswer, Fault> {
+        let answer = self.0.get_boot_device(node).await?;
+        Ok(BootDeviceAnswer {
+            boot_device: answer.device,
+            persistent: answer.persistent,
+        })
+    }
+
+    async fn set_boot_device(
+        &self,
+        node: NodeId,
+        device: String,
+        persistent: bool,
+    ) -> Result<(), Fault> {
+        self.0.set_boot_device(node, &device, persistent).await
+    }
+
+    async fn supported_boot_devices(&self, node: NodeId) -> Result<Vec<String>, Fault> {
+        self.0.supported_boot_devices(node).await
+    }
+
+    async fn inject_nmi(&self, node: NodeId) -> Result<(), Fault> {
+        self.0.inject_nmi(node).await
+    }
+
+    async fn check_driver(
+        &self,
+        node: &mut Node,
+        set_by_client: &[InterfaceKind],
+    ) -> Result<(), Fault> {
+        self.0.check_driver(node, set_by_client)
+    }
+
+    async fn driver_properties(&self, driver: &str) -> Result<Map<String, Value>, Fault> {
+        let properties = self.0.driver_properties(driver)?;
+        Ok(properties
+            .into_iter()
+            .map(|(name, text)| (name, Value::String(text)))
+            .collect())
+    }
+
+    async fn lookup(
+        &self,
+        addresses: Vec<String>,
+        node_uuid: Option<NodeId>,
+    ) -> Result<LookupAnswer, Fault> {
+        let answer = self.0.lookup(&addresses, node_uuid).await?;
+        Ok(LookupAnswer {
+            node: answer.node,
+            agent_token: answer.agent_token,
+        })
+    }
+
+    async fn heartbeat(
+        &self,
+        node: NodeId,
+        body: HeartbeatBody,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        self.0.heartbeat(node, &body, at).await
+    }
+}

@@ -1,0 +1,150 @@
+//! From the settings file's options to what each part wants to be told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessemer_conductor::Settings;
+use bessemer_config::{Config, FakeDelay};
+use bessemer_drivers::{Bmcs, Drivers, Environment};
+use bessemer_ipmi::{CipherSuite, Timing};
+use bessemer_model::{Fault, InterfaceKind};
+use rand::RngExt;
+use secrecy::ExposeSecret;
+
+/// A callback timeout of 0 means "for ever"; a wait still has a deadline that can be shown.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+fn or_for_ever(timeout: Duration) -> Duration {
+    if timeout.is_zero() { FOR_EVER } else { timeout }
+}
+
+/// What the conductor is told.
+#[must_use]
+pub fn conductor(config: &Config) -> Settings {
+    let c = &config.conductor;
+    let mut settings = Settings::new(config.default.host.clone(), config.callback_url());
+    settings.conductor_group.clone_from(&c.conductor_group);
+    settings.heartbeat_interval = c.heartbeat_interval;
+    settings.heartbeat_timeout = c.heartbeat_timeout;
+    settings.graceful_shutdown_timeout = c.graceful_shutdown_timeout;
+    settings.sync_power_state_interval = c.sync_power_state_interval;
+    settings.sync_power_state_workers = usize::try_from(c.sync_power_state_workers).unwrap_or(8);
+    settings.force_power_state_during_sync = c.force_power_state_during_sync;
+    settings.power_state_sync_max_retries = c.power_state_sync_max_retries;
+    settings.deploy_callback_timeout = or_for_ever(c.deploy_callback_timeout);
+    settings.clean_callback_timeout = or_for_ever(c.clean_callback_timeout);
+    settings.power_state_change_timeout = c.power_state_change_timeout;
+    settings.soft_power_off_timeout = c.soft_power_off_timeout;
+    settings.automated_clean = c.automated_clean;
+    settings.max_concurrent_deploy = c.max_concurrent_deploy.into();
+    settings.max_concurrent_clean = c.max_concurrent_clean.into();
+    settings.allow_provisioning_in_maintenance = c.allow_provisioning_in_maintenance;
+    settings
+        .permitted_image_formats
+        .clone_from(&c.permitted_image_formats);
+    settings.disable_deep_image_inspection = c.disable_deep_image_inspection;
+    settings.clean_step_priority_override = c
+        .clean_step_priority_override
+        .iter()
+        .map(|(k, v)| (k.clone(), (*v).into()))
+        .collect::<BTreeMap<_, _>>();
+    settings.node_history = c.node_history;
+    settings.poweroff_in_cleanfail = c.poweroff_in_cleanfail;
+    settings.erase_devices_priority = config.deploy.erase_devices_priority.map(Into::into);
+    settings.erase_devices_metadata_priority = config
+        .deploy
+        .erase_devices_metadata_priority
+        .map(Into::into);
+    settings.power_off_after_deploy_failure = config.deploy.power_off_after_deploy_failure;
+    settings.ramdisk_heartbeat_timeout = config.api.ramdisk_heartbeat_timeout;
+    settings.restrict_lookup = config.api.restrict_lookup;
+    settings.agent_require_tls = config.agent.require_tls;
+    settings.agent_verify_ca = config.agent.verify_ca;
+    settings.agent_command_timeout = config.agent.command_timeout;
+    settings.agent_stream_raw_images = config.agent.stream_raw_images;
+    settings.agent_power_off_patience = config
+        .agent
+        .post_deploy_get_power_state_retry_interval
+        .saturating_mul(config.agent.post_deploy_get_power_state_retries);
+    settings.device_retry_timeout = config.ipmi.command_retry_timeout;
+    settings.concurrency = usize::try_from(c.workers_pool_size).unwrap_or(300);
+    // Alone on SQLite only waits with a time can become due without this process knowing.
+    let shared = !config.database_url().expose_secret().starts_with("sqlite:");
+    settings.poll_interval = if shared {
+        Duration::from_secs(1)
+    } else {
+        Duration::from_secs(30)
+    };
+    settings
+}
+
+/// The enabled drivers.
+///
+/// # Errors
+/// Names the option and what exists.
+pub fn drivers(config: &Config) -> Result<Drivers, Fault> {
+    Drivers::new(
+        &config.default.enabled_hardware_types,
+        |kind| {
+            config
+                .enabled_interfaces(kind.as_str())
+                .map(<[String]>::to_vec)
+        },
+        |kind| config.default_interface(kind.as_str()).map(str::to_owned),
+    )
+}
+
+/// A fake delay: triangular between its bounds, weighted to the lower one, as upstream's.
+fn draw(delay: &FakeDelay) -> Duration {
+    if delay.max <= delay.min {
+        return delay.min;
+    }
+    let u: f64 = rand::rng().random_range(0.0..1.0);
+    let span = (delay.max - delay.min).as_secs_f64();
+    delay.min + Duration::from_secs_f64(span * (1.0 - (1.0 - u).sqrt()))
+}
+
+/// What drivers may use.
+#[must_use]
+pub fn environment(config: &Config) -> Environment {
+    let fake = config.fake.clone();
+    let suites = config
+        .ipmi
+        .cipher_suite_versions
+        .iter()
+        .filter_map(|suite| match u32::from(*suite) {
+            17 => Some(CipherSuite::Suite17),
+            3 => Some(CipherSuite::Suite3),
+            _ => None,
+        })
+        .collect();
+    let images = config.clone();
+    Environment {
+        bmcs: Bmcs::new(Timing::default(), suites),
+        fake_delay: Arc::new(move |kind| match kind {
+            InterfaceKind::Power => draw(&fake.power_delay),
+            InterfaceKind::Management => draw(&fake.management_delay),
+            InterfaceKind::Deploy => draw(&fake.deploy_delay),
+            _ => Duration::ZERO,
+        }),
+        default_boot_mode: config.deploy.default_boot_mode.as_str().to_owned(),
+        ipmi_disable_boot_timeout: config.ipmi.disable_boot_timeout,
+        deploy_images: Arc::new(move |arch| {
+            let (kernel, ramdisk) = images.deploy_images(arch);
+            (kernel.map(str::to_owned), ramdisk.map(str::to_owned))
+        }),
+        kernel_append_params: config.pxe.kernel_append_params.clone(),
+    }
+}
+
+/// What the store is told.
+#[must_use]
+pub fn store(config: &Config) -> bessemer_store::Settings {
+    bessemer_store::Settings {
+        connection: config.database_url().expose_secret().to_owned(),
+        readers: config.database.max_pool_size,
+        busy_timeout: config.database.sqlite_max_wait_for_retry,
+        probe: None,
+    }
+}
