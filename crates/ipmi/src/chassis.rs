@@ -132,7 +132,7 @@ impl DeviceId {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let unavailable = if self.available { 0 } else { 0x80 };
-        let minor = (self.firmware_minor / 10 % 10) << 4 | self.firmware_minor % 10;
+        let minor = ((self.firmware_minor / 10 % 10) << 4) | (self.firmware_minor % 10);
         let mut out = vec![
             self.device_id,
             self.device_revision & 0x0f,
