@@ -128,10 +128,10 @@ async fn boot_network(host: &Arc<Host>, boot: u64) -> NetworkBoot {
     let Some(loader) = first.boot_file else {
         return next("DHCP names no boot file".to_owned());
     };
-    if let Some(server) = host.settings.tftp {
-        if let Err(error) = fetcher.tftp(host, boot, server, &loader).await {
-            return next(error.to_string());
-        }
+    if let Some(server) = host.settings.tftp
+        && let Err(error) = fetcher.tftp(host, boot, server, &loader).await
+    {
+        return next(error.to_string());
     }
     let leased = match dhcp::acquire(host, boot, Role::Ipxe, limit).await {
         Ok(leased) => leased.lease,

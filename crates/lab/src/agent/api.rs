@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::failure::Failure;
 use super::{Agent, VERSION, command};
+use crate::fault::Fault;
 
 /// A config drive of 64 MiB in base64, and room for the rest.
 const MAX_BODY: usize = 96 * 1024 * 1024;
@@ -77,7 +78,8 @@ async fn respond(
     agent: &Arc<Agent>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Lost> {
-    let lost = || agent.host.chances.answers.chance(agent.host.settings.loss);
+    let host = &agent.host;
+    let lost = || host.has(Fault::NoNetwork) || host.chances.answers.chance(host.settings.loss);
     if lost() {
         return Err(Lost);
     }

@@ -175,9 +175,10 @@ fn look_at_header(bytes: &[u8]) -> Result<Format, &'static str> {
     if !(2..=3).contains(&half(4)?) {
         return Err("a qcow2 of an unknown version");
     }
+    let l1_table = field(40)?;
     let tables = u64::from(half(36)?)
         .checked_mul(8)
-        .and_then(|size| size.checked_add(field(40).ok()?));
+        .and_then(|size| size.checked_add(l1_table));
     Ok(Format::Qcow2 {
         virtual_size: field(24)?,
         least: tables.ok_or("the qcow2 header is impossible")?,
@@ -267,7 +268,7 @@ pub async fn write(
         bytes: 0,
         paced: 0,
     };
-    let outcome = writer.from_any(authorization.as_deref()).await;
+    let outcome = writer.try_all(authorization.as_deref()).await;
     match outcome {
         Ok(sha256) => {
             progress.finishing();
@@ -305,7 +306,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn from_any(&mut self, authorization: Option<&str>) -> Result<String, Failure> {
+    async fn try_all(&mut self, authorization: Option<&str>) -> Result<String, Failure> {
         let mut whys = Vec::new();
         for text in &self.info.urls {
             let Ok(url) = Url::parse(text) else {
@@ -313,7 +314,7 @@ impl Writer<'_> {
                 continue;
             };
             for attempt in 1..=ATTEMPTS {
-                match self.from_one(&url, authorization).await {
+                match self.try_one(&url, authorization).await {
                     Ok(sha256) => return Ok(sha256),
                     Err(Ended::Failed(failure)) => return Err(failure),
                     Err(Ended::Refused(why)) => {
@@ -337,7 +338,7 @@ impl Writer<'_> {
         )))
     }
 
-    async fn from_one(&mut self, url: &Url, authorization: Option<&str>) -> Result<String, Ended> {
+    async fn try_one(&mut self, url: &Url, authorization: Option<&str>) -> Result<String, Ended> {
         let path = url.path();
         let mut request = self.agent.client.get(url.clone());
         if let Some(text) = authorization {
@@ -370,6 +371,9 @@ impl Writer<'_> {
         self.bytes = 0;
         self.paced = 0;
         loop {
+            if self.agent.host.has(Fault::NoNetwork) {
+                return Err(Ended::Broken("the network is down".to_owned()));
+            }
             let part = stream.next().await;
             let ended = part.is_none();
             let part = part.unwrap_or(Ok(Bytes::new())).map_err(broken)?;
@@ -387,7 +391,7 @@ impl Writer<'_> {
                 (least, limit) = self.admit(&format, disk).map_err(Ended::Failed)?;
                 begun = true;
                 head = Vec::new();
-                self.begin();
+                self.begin(total);
             }
             if self.bytes > limit {
                 return Err(Ended::Failed(Failure::write(format!(
@@ -436,7 +440,9 @@ impl Writer<'_> {
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, total: u64) {
+        // shown before it is logged: whoever sees the log line finds the progress
+        self.progress.writing(0, total);
         if !self.started {
             self.started = true;
             self.began = Instant::now();
@@ -651,7 +657,7 @@ mod tests {
             ),
             (
                 b"QFI\xfb\0\0\0\x03".to_vec(),
-                Err("the qcow2 header is impossible"),
+                Err("the qcow2 header is cut off"),
             ),
             (
                 b"QFI\xfb\0\0\0\x09".to_vec(),
