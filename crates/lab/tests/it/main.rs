@@ -14,7 +14,9 @@ use bessemer_lab::{
 };
 use bessemer_wire::CommandStatus;
 use serde_json::{Value, json};
-use site::{AgentClient, NODE, Site, TOKEN, config_drive, image, sha256, step, write_image};
+use site::{
+    AgentClient, Loaders, NODE, Site, TOKEN, config_drive, image, sha256, step, write_image,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -170,6 +172,8 @@ async fn whole_life(seed: u64) -> Log {
     let site = Site::start().await;
     let mut settings = fast(&directory.path().join("log"), site.dhcp);
     settings.seed = seed;
+    let loaders = Loaders::start().await;
+    settings.tftp = Some(loaders.address);
     let mut lab = start(&settings);
     let host = lab.hosts[0].clone();
     ipmitool(&host, &["chassis", "bootdev", "pxe"]).unwrap();
@@ -281,13 +285,14 @@ async fn a_host_lives_its_whole_life_twice_the_same() {
         log.last("h0", "local_boot").unwrap().text("result"),
         Some("booted")
     );
-    let boot: Vec<_> = events(&log, "h0").into_iter().take(14).collect();
+    let boot: Vec<_> = events(&log, "h0").into_iter().take(15).collect();
     let expected = [
         "host",
         "boot_device_set",
         "power_on",
         "boot",
         "dhcp_ack",
+        "tftp",
         "dhcp_ack",
         "http_get",
         "http_get",
@@ -304,6 +309,10 @@ async fn a_host_lives_its_whole_life_twice_the_same() {
         .filter_map(|entry| entry.text("boot_file"))
         .collect();
     assert_eq!(roles, ["snponly.efi", "/boot/script"]);
+    assert_eq!(
+        log.last("h0", "tftp").unwrap().data["bytes"],
+        json!(100_000)
+    );
     let text =
         std::fs::read_to_string(env!("CARGO_MANIFEST_DIR").to_owned() + "/README.md").unwrap();
     for entry in &log.entries {

@@ -229,6 +229,41 @@ async fn respond(shared: &Mutex<Shared>, request: Request<Incoming>) -> Response
     }
 }
 
+/// A TFTP server with one loader of 100,000 bytes.
+pub struct Loaders {
+    pub address: std::net::SocketAddr,
+    stop: tokio_util::sync::CancellationToken,
+    _files: tempfile::TempDir,
+}
+
+impl Loaders {
+    pub async fn start() -> Self {
+        let files = tempfile::tempdir().unwrap();
+        std::fs::write(files.path().join("snponly.efi"), vec![3; 100_000]).unwrap();
+        let server = bessemer_tftp::Server::bind(bessemer_tftp::ServerSettings {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            limits: bessemer_tftp::Limits::default(),
+            max_transfers: 10,
+        });
+        let server = server.await.unwrap();
+        let address = server.addresses()[0];
+        let stop = tokio_util::sync::CancellationToken::new();
+        let tree = Arc::new(bessemer_tftp::Tree::new(files.path()));
+        tokio::spawn(server.run(tree, Arc::new(|_| {}), stop.clone()));
+        Self {
+            address,
+            stop,
+            _files: files,
+        }
+    }
+}
+
+impl Drop for Loaders {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 /// Calls one agent, and trusts exactly the certificate of its heartbeat.
 pub struct AgentClient {
     client: reqwest::Client,
