@@ -190,13 +190,19 @@ async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
             "the connection must be sqlite:///absolute/path or postgresql://…".into(),
         ));
     }
+    let lock_timeout = format!("{}ms", settings.busy_timeout.as_millis().max(1));
     let options = PgConnectOptions::from_str(&format!("{scheme}://{rest}"))
         // The text of the error may repeat the password.
         .map_err(|_| StoreError::Unavailable("the connection is not a valid URL".into()))?
         .application_name("bessemer")
         // A sequential scan locks the whole table against serializable writers, also where a table is so
         // small that the planner thinks it cheap.
-        .options([("enable_seqscan", "off")])
+        .options([
+            ("enable_seqscan", "off"),
+            // A controller that is stopped in the middle of a transaction must not hold up the others.
+            ("idle_in_transaction_session_timeout", "5s"),
+            ("lock_timeout", lock_timeout.as_str()),
+        ])
         .disable_statement_logging();
     let pool: PgPool = PoolOptions::new()
         // two more than readers: the listener's and one for writing

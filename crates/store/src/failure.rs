@@ -126,6 +126,8 @@ fn postgres(code: &str, constraint: Option<&str>, message: &str) -> Failure {
         "23503" => Failure::Foreign(text()),
         // out of disk, I/O error, read-only
         "53100" | "58030" | "25006" => Failure::Ended(StoreError::Storage(text())),
+        // lock timeout; idle for too long within a transaction
+        "55P03" | "25P03" => Failure::Ended(StoreError::Unavailable(text())),
         _ if ["08", "53", "57", "28", "3D"]
             .iter()
             .any(|class| code.starts_with(class)) =>
@@ -182,6 +184,7 @@ mod tests {
         check(postgres("53100", None, ""), "storage");
         check(postgres("53300", None, ""), "unavailable");
         check(postgres("57P01", None, ""), "unavailable");
+        check(postgres("25P03", None, ""), "unavailable");
         check(postgres("42P01", None, ""), "store");
     }
 }

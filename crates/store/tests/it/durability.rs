@@ -77,6 +77,125 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
+/// A controller that is stopped, also in the middle of a transaction, holds the others up for seconds only.
+#[tokio::test]
+async fn a_stopped_controller_locks_nobody_out() {
+    if let Ok(connection) = std::env::var(CHILD) {
+        let store = Store::open(&settings(connection)).await.unwrap();
+        let node = store.find_node("shared").await.unwrap().unwrap().id;
+        let write = async |n: u32| {
+            for round in 0.. {
+                let text = format!("{n} {round}");
+                let change = change(move |node| node.description = Some(text.clone()));
+                store
+                    .update_node(node, None, false, change, vec![event("x")])
+                    .await
+                    .unwrap();
+                writeln!(std::io::stderr(), "stored").unwrap();
+            }
+        };
+        tokio::join!(write(0), write(1), write(2), write(3));
+        return;
+    }
+    let database = bessemer_store::testing::postgres().await;
+    let store = Store::open(&database.settings).await.unwrap();
+    let node = stored(&store, "shared").await;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "durability::a_stopped_controller_locks_nobody_out",
+            "--nocapture",
+        ])
+        .env(CHILD, &database.settings.connection)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let stored = lines.map_while(Result::ok).filter(|line| line == "stored");
+    assert_eq!(stored.take(20).count(), 20, "the child ended");
+    let stopped = Command::new("kill")
+        .args(["-STOP", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    let write = store.update_node(
+        node.id,
+        None,
+        false,
+        change(|node| node.description = Some("ours".into())),
+        Vec::new(),
+    );
+    let written = tokio::time::timeout(Duration::from_secs(30), write).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let written = written
+        .expect("the stopped controller holds the node")
+        .unwrap();
+    assert_eq!(written.description.as_deref(), Some("ours"));
+}
+
+struct Never(Point);
+
+impl WriteProbe for Never {
+    fn at(&self, _: &'static str, point: Point) -> BoxFuture<'static, ()> {
+        let stop = point == self.0;
+        Box::pin(async move {
+            if stop {
+                std::future::pending().await
+            }
+        })
+    }
+}
+
+/// The runtime goes away before or after a write: it is whole or not there, and the store opens again.
+#[test]
+fn a_dropped_runtime_leaves_all_or_nothing() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let keeper = runtime();
+    for database in keeper.block_on(databases()) {
+        for (point, name, want) in [
+            (Point::BeforeWrite, "before", false),
+            (Point::AfterCommit, "after", true),
+        ] {
+            let crashing = runtime();
+            let mut settings = database.settings.clone();
+            settings.probe = Some(Arc::new(Never(point)));
+            let waited = crashing.block_on(async {
+                let store = Store::open(&settings).await.unwrap();
+                let node = crate::support::node(name);
+                let other = Store::open(&database.settings).await.unwrap();
+                let write = store.create_node(&node, Vec::new());
+                // what the probe holds back from the caller is seen by others
+                let seen = async {
+                    while other.find_node(name).await.unwrap().is_some() != want {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    _ = write => false,
+                    () = seen => true,
+                }
+            });
+            assert!(waited);
+            drop(crashing);
+            keeper.block_on(async {
+                let store = Store::open(&database.settings).await.unwrap();
+                assert_eq!(store.find_node(name).await.unwrap().is_some(), want);
+                stored(&store, &format!("{name} again")).await;
+                store.close().await;
+            });
+        }
+    }
+}
+
 /// In a child, on a file system of 4 MiB at this path.
 async fn on_a_small_disk(directory: &Path) {
     let connection = format!("sqlite://{}/b.db", directory.display());
