@@ -8,7 +8,7 @@ use bessemer_ramdisk::Flavour;
 use bessemer_xtask::cache::Cache;
 use bessemer_xtask::setup::{Purpose, setup};
 use bessemer_xtask::testbed::{Run, chassis, control, namespace};
-use bessemer_xtask::{build, image, test_run, tidy};
+use bessemer_xtask::{build, demo, image, test_run, tidy};
 use clap::{Parser, Subcommand};
 
 /// Work on Bessemer: set-up, builds, demo, tests.
@@ -41,6 +41,8 @@ enum Command {
     TinyImage,
     /// Build the Debian image with cloud-init and print its directory.
     DebianImage,
+    /// Take two machines from an old disk to a login prompt, and back.
+    Demo(demo::Options),
     /// Run all checks and tests.
     Test {
         /// Passed to `cargo test`; static checks are then left out.
@@ -110,6 +112,12 @@ fn run(command: Command) -> Result<ExitCode> {
             "{}",
             image::debian::build(&Cache::open()?)?.directory.display()
         ),
+        Command::Demo(options) => {
+            if Run::current(demo::LABEL).is_none() {
+                demo::prepare(&options)?;
+            }
+            return in_testbed(demo::LABEL, |run, xtask| demo::run(run, xtask, &options));
+        }
         Command::Test { arguments } => test_run::test(&arguments)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
         Command::TestbedCheck { accel } => {
