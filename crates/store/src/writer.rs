@@ -191,10 +191,10 @@ async fn write_until_closed(mut connection: Connection, mut waiting: mpsc::Recei
             job.end(Answer::Failed(closed()));
         }
     }
-    if let Inner::Sqlite(connection) = connection.inner {
-        if let Err(error) = connection.close().await {
-            tracing::warn!(%error, "the database was not closed cleanly");
-        }
+    if let Inner::Sqlite(connection) = connection.inner
+        && let Err(error) = connection.close().await
+    {
+        tracing::warn!(%error, "the database was not closed cleanly");
     }
 }
 

@@ -32,7 +32,7 @@ async fn create_until_killed(connection: String) {
         for n in 0.. {
             let name = format!("p{part}n{n}");
             stored(&store, &name).await;
-            writeln!(std::io::stderr(), "stored {name}").unwrap();
+            eprintln!("stored {name}");
         }
     };
     tokio::join!(create(0), create(1), create(2), create(3));
@@ -91,7 +91,7 @@ async fn a_stopped_controller_locks_nobody_out() {
                     .update_node(node, None, false, change, vec![event("x")])
                     .await
                     .unwrap();
-                writeln!(std::io::stderr(), "stored").unwrap();
+                eprintln!("stored");
             }
         };
         tokio::join!(write(0), write(1), write(2), write(3));
