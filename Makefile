@@ -8,7 +8,7 @@ endif
 
 XTASK := cargo xtask
 
-.PHONY: help setup demo test tidy ramdisk tiny-image debian-image testbed-check
+.PHONY: help setup demo test bench tidy ramdisk tiny-image debian-image testbed-check
 
 help:
 	@$(XTASK) --help
@@ -20,6 +20,10 @@ demo:
 # everything that is checked
 test:
 	@$(XTASK) test
+
+# start-up time and idle memory, against upstream's service
+bench:
+	@$(XTASK) bench
 
 setup tidy ramdisk tiny-image debian-image testbed-check:
 	@$(XTASK) $@

@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -87,14 +87,16 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn measure(starts: usize, mut start: impl FnMut(u16, &Path) -> Result<Child>) -> Result<Figures> {
+fn measure(starts: usize, mut prepare: impl FnMut(u16, &Path) -> Result<Command>) -> Result<Figures> {
     let mut times = Vec::new();
     let mut resident = 0;
     for round in 0..starts {
         let dir = tempfile::tempdir()?;
         let port = free_port()?;
+        let mut program = prepare(port, dir.path())?;
+        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let began = Instant::now();
-        let mut child = start(port, dir.path())?;
+        let mut child = program.spawn().with_context(|| format!("cannot start {}", process::describe(&program)))?;
         let measured = (|| {
             loop {
                 if let Ok((200, _)) = request(port, "GET", "/v1/", None) {
@@ -162,15 +164,11 @@ fn request(port: u16, method: &str, path: &str, body: Option<&str>) -> Result<(u
     Ok((status, text))
 }
 
-fn start_ours(server: &Path, port: u16, dir: &Path) -> Result<Child> {
-    command(server.display().to_string())
-        .args(["serve", "--dev", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
-        .arg(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start bessemer")
+fn start_ours(server: &Path, port: u16, dir: &Path) -> Result<Command> {
+    let mut program = command(server.display().to_string());
+    program.args(["serve", "--dev", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+        .arg(dir);
+    Ok(program)
 }
 
 /// A virtual environment with upstream's service.
@@ -187,7 +185,7 @@ fn upstream(cache: &Cache) -> Result<PathBuf> {
     Ok(venv)
 }
 
-fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Child> {
+fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Command> {
     let families = ["bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid", "rescue", "storage", "vendor"];
     let mut text = String::from("[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nrpc_transport = none\nenabled_hardware_types = fake-hardware\n");
     for family in families {
@@ -213,11 +211,7 @@ fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Child> {
     }
     let program = |name: &str| venv.join("bin").join(name).display().to_string();
     process::run(command(program("ironic-dbsync")).args(["--config-file", &file, "create_schema"]).stderr(Stdio::null()))?;
-    command(program("ironic"))
-        .args(["--config-file", &file])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start upstream's service")
+    let mut service = command(program("ironic"));
+    service.args(["--config-file", &file]);
+    Ok(service)
 }

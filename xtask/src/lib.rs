@@ -3,6 +3,7 @@
 //! Also a library: scenario tests use [`testbed`] and [`image`]. Must never touch the host's network, and must never leave a
 //! process or a device behind when it dies, however it dies.
 
+pub mod bench;
 pub mod build;
 pub mod cache;
 pub mod demo;

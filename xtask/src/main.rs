@@ -51,6 +51,12 @@ enum Command {
     },
     /// Check the tree's own rules.
     Tidy,
+    /// Measure start-up time and idle memory, against upstream's service in the same run.
+    Bench {
+        /// Measure ours only; upstream's service is then not installed.
+        #[arg(long)]
+        without_peer: bool,
+    },
     /// Boot machines of all kinds with dnsmasq instead of Bessemer, to check the testbed itself.
     TestbedCheck {
         /// QEMU's accelerator.
@@ -120,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Test { arguments } => test_run::test(&arguments)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
+        Command::Bench { without_peer } => bench::bench(!without_peer)?,
         Command::TestbedCheck { accel } => {
             // inside there is no network to fetch anything from
             if Run::current("testbed-check").is_none() {

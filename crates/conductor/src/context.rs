@@ -28,6 +28,9 @@ pub struct Data {
     pub failing_since: Option<i64>,
     /// When the present phase was entered.
     pub phase_since: i64,
+    /// The operator asked for an abort while a step ran that cannot be interrupted; done at the next chance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort_wanted: Option<AbortWanted>,
     /// The operation has failed or was aborted and is cleaning up after itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
@@ -49,6 +52,14 @@ pub struct Data {
     pub agent_off_at: Option<i64>,
     /// Percent that the timeline last heard of.
     pub progress_told: u8,
+}
+
+/// An abort that was asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AbortWanted {
+    /// The flow that the operation then goes on as.
+    #[serde(default)]
+    pub then: Option<String>,
 }
 
 /// Why an operation is being given up.

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Abandoned, Context, Data, Lease};
+use crate::context::{Abandoned, AbortWanted, Context, Data, Lease};
 use crate::flow::{self, Flow};
 use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
 use crate::settings::Settings;
@@ -139,6 +139,7 @@ impl Engine {
         let mut running = JoinSet::new();
         let renew = self.renew(session, &lost, stop);
         tokio::pin!(renew);
+        let mut changes = self.shared.store.subscribe_changes();
         let claim = async {
             loop {
                 let found = self.claim(session, &mut running).await;
@@ -149,6 +150,7 @@ impl Engine {
                 };
                 tokio::select! {
                     () = self.shared.wake.notified() => {}
+                    Ok(()) = changes.changed() => {}
                     () = tokio::time::sleep(sleep) => {}
                     Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
                     () = stop.cancelled() => break,
@@ -428,19 +430,25 @@ async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase
         }
         return abandon(cx, flow, text, None);
     }
-    if cx.data.abandoned.is_none() && cx.has_signal(SignalKind::Abort) && phase.abortable(cx) {
-        let payload = cx.take_signal(SignalKind::Abort).unwrap_or_default();
+    // Taken at once in any case: a stored signal makes its operation due until it is consumed.
+    if let Some(payload) = cx.take_signal(SignalKind::Abort) {
         let then = payload
             .get("then")
             .and_then(|v| v.as_str())
             .map(str::to_owned);
+        cx.data.abort_wanted = Some(AbortWanted { then });
+    }
+    if cx.data.abandoned.is_none()
+        && phase.abortable(cx)
+        && let Some(wanted) = cx.data.abort_wanted.take()
+    {
         let text = format!(
             "The {} of node {} was aborted by the operator in phase {}.",
             flow.title,
             cx.node.label(),
             phase.name()
         );
-        return abandon(cx, flow, text, Some(then));
+        return abandon(cx, flow, text, Some(wanted.then));
     }
     let expired = cx.operation.deadline_at.is_some_and(|at| at <= cx.now);
     let grace = cx
@@ -473,6 +481,7 @@ async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase
     // Heartbeats and wake-ups have done their work by waking this run.
     cx.take_signal(SignalKind::Heartbeat);
     cx.take_signal(SignalKind::Wake);
+    cx.take_signal(SignalKind::Unhold);
     match answer {
         Ok(outcome) => settle(cx, flow, phase, outcome),
         Err(fault) => fail(cx, flow, phase, fault),

@@ -49,6 +49,7 @@ pub struct Server {
     /// Ends the answers to agents and clients.
     stop_api: CancellationToken,
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
+    store: Store,
 }
 
 impl Server {
@@ -56,7 +57,10 @@ impl Server {
     ///
     /// # Errors
     /// What keeps the service from starting, in a sentence that names the option.
-    pub async fn start(mut config: Config, probe: Option<Arc<dyn WriteProbe>>) -> anyhow::Result<Self> {
+    pub async fn start(
+        mut config: Config,
+        probe: Option<Arc<dyn WriteProbe>>,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&config.default.state_path).with_context(|| {
             format!(
                 "the data directory {} cannot be made; check [DEFAULT] state_path and its permissions",
@@ -73,20 +77,32 @@ impl Server {
         config.api.port = address.port();
         let config = Arc::new(config);
 
-        let settings = bessemer_store::Settings { probe, ..wiring::store(&config) };
-        let store = Store::open(&settings).await.context("the database cannot be opened")?;
+        let settings = bessemer_store::Settings {
+            probe,
+            ..wiring::store(&config)
+        };
+        let store = Store::open(&settings)
+            .await
+            .context("the database cannot be opened")?;
         let drivers = wiring::drivers(&config)?;
-        let conductor =
-            Conductor::new(store.clone(), drivers, wiring::environment(&config), wiring::conductor(&config))?;
+        let conductor = Conductor::new(
+            store.clone(),
+            drivers,
+            wiring::environment(&config),
+            wiring::conductor(&config),
+        )?;
         let stop = CancellationToken::new();
         let stop_api = CancellationToken::new();
         let mut parts = JoinSet::new();
 
         let mut netboot = None;
         if config.netboot.enabled {
-            let settings = bessemer_netboot::Settings::from_config(&config).context("network boot cannot be served")?;
+            let settings = bessemer_netboot::Settings::from_config(&config)
+                .context("network boot cannot be served")?;
             let directory = Arc::new(StoreDirectory::new(store.clone()));
-            let service = Netboot::bind(settings, directory).await.context("network boot cannot be served")?;
+            let service = Netboot::bind(settings, directory)
+                .await
+                .context("network boot cannot be served")?;
             netboot = Some(service.addresses().clone());
             let stop = stop_api.clone();
             parts.spawn(async move {
@@ -102,13 +118,32 @@ impl Server {
         let router = bessemer_api::router(state);
         {
             let stop = stop_api.clone();
-            parts.spawn(async move { ("API", bessemer_api::serve(listener, router, stop).await.context("the API")) });
+            parts.spawn(async move {
+                (
+                    "API",
+                    bessemer_api::serve(listener, router, stop)
+                        .await
+                        .context("the API"),
+                )
+            });
         }
         {
             let stop = stop.clone();
-            parts.spawn(async move { ("conductor", conductor.run(stop).await.context("the conductor")) });
+            parts.spawn(async move {
+                (
+                    "conductor",
+                    conductor.run(stop).await.context("the conductor"),
+                )
+            });
         }
-        Ok(Self { address, netboot, stop, stop_api, parts })
+        Ok(Self {
+            address,
+            netboot,
+            stop,
+            stop_api,
+            parts,
+            store,
+        })
     }
 
     /// Where the API answers.
@@ -136,9 +171,13 @@ impl Server {
         self.stop.cancel();
         let mut result = match early {
             None => Ok(()),
-            Some(Ok((part, ended))) => Err(ended.err().unwrap_or_else(|| anyhow::anyhow!("no reason given")))
-                .with_context(|| format!("the {part} ended by itself")),
-            Some(Err(error)) => Err(anyhow::Error::new(error)).context("a part of the service broke down (a bug)"),
+            Some(Ok((part, ended))) => Err(ended
+                .err()
+                .unwrap_or_else(|| anyhow::anyhow!("no reason given")))
+            .with_context(|| format!("the {part} ended by itself")),
+            Some(Err(error)) => {
+                Err(anyhow::Error::new(error)).context("a part of the service broke down (a bug)")
+            }
         };
         // The conductor is the only part that ends by `stop` alone.
         if result.is_ok() {
@@ -148,7 +187,9 @@ impl Server {
                         result = ended;
                         break;
                     }
-                    Ok((part, ended)) => tracing::error!("the {part} ended while the conductor was stopping: {ended:?}"),
+                    Ok((part, ended)) => tracing::error!(
+                        "the {part} ended while the conductor was stopping: {ended:?}"
+                    ),
                     Err(error) => tracing::error!(%error, "a part of the service broke down"),
                 }
             }
@@ -157,10 +198,13 @@ impl Server {
         while let Some(ended) = self.parts.join_next().await {
             match ended {
                 Ok((_, Ok(()))) => {}
-                Ok((part, Err(error))) => tracing::warn!("the {part} did not stop cleanly: {error:#}"),
+                Ok((part, Err(error))) => {
+                    tracing::warn!("the {part} did not stop cleanly: {error:#}")
+                }
                 Err(error) => tracing::warn!(%error, "a part of the service did not stop cleanly"),
             }
         }
+        self.store.close().await;
         result
     }
 }

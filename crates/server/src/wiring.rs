@@ -113,9 +113,9 @@ pub fn environment(config: &Config) -> Environment {
         .ipmi
         .cipher_suite_versions
         .iter()
-        .filter_map(|suite| match u32::from(*suite) {
-            17 => Some(CipherSuite::Suite17),
-            3 => Some(CipherSuite::Suite3),
+        .filter_map(|suite| match suite.as_str() {
+            "17" => Some(CipherSuite::Suite17),
+            "3" => Some(CipherSuite::Suite3),
             _ => None,
         })
         .collect();
