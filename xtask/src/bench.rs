@@ -64,8 +64,13 @@ pub fn machine() -> String {
     let model = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+        .map_or("unknown processor", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
+    let cores = cpu
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let memory = read("/proc/meminfo");
     let kib: u64 = memory
         .lines()
@@ -75,11 +80,20 @@ pub fn machine() -> String {
         .unwrap_or(0);
     let load = read("/proc/loadavg");
     let load = load.split_whitespace().next().unwrap_or("?");
-    format!("{model}, {cores} cores, {} GiB, load {load}", kib / 1_048_576)
+    format!(
+        "{model}, {cores} cores, {} GiB, load {load}",
+        kib / 1_048_576
+    )
 }
 
 fn release_server(cache: &Cache) -> Result<PathBuf> {
-    process::run(build::cargo(cache).args(["build", "--release", "--locked", "--package", "bessemer-server"]))?;
+    process::run(build::cargo(cache).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "bessemer-server",
+    ]))?;
     Ok(build::target_directory().join("release/bessemer"))
 }
 
@@ -87,16 +101,24 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn measure(starts: usize, mut prepare: impl FnMut(u16, &Path) -> Result<Command>) -> Result<Figures> {
+fn measure(
+    starts: usize,
+    mut prepare: impl FnMut(u16, &Path) -> Result<Command>,
+) -> Result<Figures> {
     let mut times = Vec::new();
     let mut resident = 0;
     for round in 0..starts {
         let dir = tempfile::tempdir()?;
         let port = free_port()?;
         let mut program = prepare(port, dir.path())?;
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        program
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let began = Instant::now();
-        let mut child = program.spawn().with_context(|| format!("cannot start {}", process::describe(&program)))?;
+        let mut child = program
+            .spawn()
+            .with_context(|| format!("cannot start {}", process::describe(&program)))?;
         let measured = (|| {
             loop {
                 if let Ok((200, _)) = request(port, "GET", "/v1/", None) {
@@ -128,12 +150,19 @@ fn measure(starts: usize, mut prepare: impl FnMut(u16, &Path) -> Result<Command>
         measured?;
     }
     times.sort_unstable();
-    Ok(Figures { first_answer: times.get(times.len() / 2).copied().context("no start was measured")?, resident })
+    Ok(Figures {
+        first_answer: times
+            .get(times.len() / 2)
+            .copied()
+            .context("no start was measured")?,
+        resident,
+    })
 }
 
 /// Resident memory of a process and its descendants, in bytes.
 fn resident_of(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the service has ended")?;
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).context("the service has ended")?;
     let kib: u64 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -141,8 +170,12 @@ fn resident_of(pid: u32) -> Result<u64> {
         .and_then(|word| word.parse().ok())
         .context("no VmRSS")?;
     let mut total = kib * 1024;
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
+    let children =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+    {
         total += resident_of(child).unwrap_or(0);
     }
     Ok(total)
@@ -160,13 +193,24 @@ fn request(port: u16, method: &str, path: &str, body: Option<&str>) -> Result<(u
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let status = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).context("no status")?;
+    let status = text
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .context("no status")?;
     Ok((status, text))
 }
 
 fn start_ours(server: &Path, port: u16, dir: &Path) -> Result<Command> {
     let mut program = command(server.display().to_string());
-    program.args(["serve", "--dev", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+    program
+        .args([
+            "serve",
+            "--dev",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--data-dir",
+        ])
         .arg(dir);
     Ok(program)
 }
@@ -179,19 +223,42 @@ fn upstream(cache: &Cache) -> Result<PathBuf> {
         process::run(command("python3").args(["-m", "venv"]).arg(&venv))?;
         let pip = venv.join("bin/pip").display().to_string();
         // SQLAlchemy 2.1 breaks one of upstream's queries
-        process::run(command(pip).args(["install", "--quiet", &format!("ironic=={UPSTREAM}"), "SQLAlchemy<2.1"]))?;
+        process::run(command(pip).args([
+            "install",
+            "--quiet",
+            &format!("ironic=={UPSTREAM}"),
+            "SQLAlchemy<2.1",
+        ]))?;
         std::fs::write(venv.join("done"), "")?;
     }
     Ok(venv)
 }
 
 fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Command> {
-    let families = ["bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid", "rescue", "storage", "vendor"];
-    let mut text = String::from("[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nrpc_transport = none\nenabled_hardware_types = fake-hardware\n");
+    let families = [
+        "bios",
+        "boot",
+        "console",
+        "deploy",
+        "firmware",
+        "inspect",
+        "management",
+        "network",
+        "power",
+        "raid",
+        "rescue",
+        "storage",
+        "vendor",
+    ];
+    let mut text = String::from(
+        "[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nrpc_transport = none\nenabled_hardware_types = fake-hardware\n",
+    );
     for family in families {
         let names = match family {
             "network" => "noop",
-            "bios" | "console" | "firmware" | "inspect" | "raid" | "rescue" | "vendor" => &format!("fake,no-{family}"),
+            "bios" | "console" | "firmware" | "inspect" | "raid" | "rescue" | "vendor" => {
+                &format!("fake,no-{family}")
+            }
             _ => "fake",
         };
         text.push_str(&format!("enabled_{family}_interfaces = {names}\n"));
@@ -210,7 +277,11 @@ fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Command> {
         std::fs::create_dir_all(format!("{dir}/{name}"))?;
     }
     let program = |name: &str| venv.join("bin").join(name).display().to_string();
-    process::run(command(program("ironic-dbsync")).args(["--config-file", &file, "create_schema"]).stderr(Stdio::null()))?;
+    process::run(
+        command(program("ironic-dbsync"))
+            .args(["--config-file", &file, "create_schema"])
+            .stderr(Stdio::null()),
+    )?;
     let mut service = command(program("ironic"));
     service.args(["--config-file", &file]);
     Ok(service)

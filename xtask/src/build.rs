@@ -132,8 +132,9 @@ pub fn ramdisk(
                     .args(["ramdisk", "build", "--flavour", flavour.name(), "--agent"])
                     .arg(agent);
                 build
-                    .arg("--output")
+                    .arg("--out")
                     .arg(directory)
+                    .args(["--kernel-version", &kernel.version])
                     .arg("--cache")
                     .arg(cache.root());
                 run(&mut build)

@@ -8,7 +8,7 @@ use bessemer_ramdisk::Flavour;
 use bessemer_xtask::cache::Cache;
 use bessemer_xtask::setup::{Purpose, setup};
 use bessemer_xtask::testbed::{Run, chassis, control, namespace};
-use bessemer_xtask::{build, demo, image, test_run, tidy};
+use bessemer_xtask::{bench, build, demo, image, test_run, tidy};
 use clap::{Parser, Subcommand};
 
 /// Work on Bessemer: set-up, builds, demo, tests.

@@ -15,7 +15,7 @@ const REQUIREMENTS: &str = include_str!("requirements.txt");
 /// The client.
 #[derive(Debug, Clone)]
 pub struct Client {
-    program: PathBuf,
+    environment: PathBuf,
 }
 
 impl Client {
@@ -61,14 +61,17 @@ impl Client {
                 .context("pip cannot install the upstream client")?;
             std::fs::write(mark, "")?;
         }
-        Ok(Client {
-            program: environment.join("bin/openstack"),
-        })
+        Ok(Client { environment })
+    }
+
+    /// The environment's `pip`.
+    pub fn pip(&self) -> PathBuf {
+        self.environment.join("bin/pip")
     }
 
     /// Runs `openstack baremetal ...` and gives what it printed.
     pub fn baremetal(&self, arguments: &[&str]) -> Result<String> {
-        let mut client = command(self.program.to_string_lossy());
+        let mut client = command(self.environment.join("bin/openstack").to_string_lossy());
         client
             .env("OS_AUTH_TYPE", "none")
             .env("OS_ENDPOINT", format!("http://{API}"))

@@ -50,6 +50,18 @@ pub struct Options {
     /// QEMU's accelerator. Emulation works everywhere; name another only if you know that it boots a Debian kernel.
     #[arg(long, default_value = "tcg")]
     pub accel: String,
+    /// Whose agent is in the deploy ramdisk.
+    #[arg(long, value_enum, default_value = "bessemer")]
+    pub agent: Agent,
+}
+
+/// Whose agent deploys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Agent {
+    /// Ours.
+    Bessemer,
+    /// ironic-python-agent: shows that it works under our conductor.
+    Upstream,
 }
 
 /// What the demo is made of, built or found in the cache.
@@ -63,9 +75,14 @@ struct Parts {
 impl Parts {
     fn get(cache: &Cache, options: &Options) -> Result<Parts> {
         let server = build::server(cache)?;
-        let agent = build::agent(cache)?;
+        let ramdisk = match options.agent {
+            Agent::Bessemer => {
+                build::ramdisk(cache, Flavour::Cloud, &build::agent(cache)?, Some(&server))?
+            }
+            Agent::Upstream => image::upstream_agent::build(cache)?,
+        };
         Ok(Parts {
-            ramdisk: build::ramdisk(cache, Flavour::Cloud, &agent, Some(&server))?,
+            ramdisk,
             image: match options.image {
                 Payload::Debian => image::debian::build(cache)?,
                 Payload::Tiny => image::tiny::build(cache)?,
@@ -112,14 +129,14 @@ pub fn run(run: &Run, xtask: &Path, options: &Options) -> Result<()> {
     let mut bmcs = Vec::new();
     for (index, firmware) in (0u8..).zip([Firmware::Bios, Firmware::Uefi]) {
         let name = format!("node-{}", firmware.boot_mode());
-        let memory_mib = if options.image == Payload::Debian {
-            1024
-        } else {
-            512
+        let (memory_mib, disk_mib) = match (options.agent, options.image) {
+            (Agent::Upstream, _) => (2048, 6144),
+            (Agent::Bessemer, Payload::Debian) => (1024, 4096),
+            (Agent::Bessemer, Payload::Tiny) => (512, 4096),
         };
         let spec = NodeSpec {
             memory_mib,
-            disk_mib: 4096,
+            disk_mib,
             accelerator: options.accel.clone(),
             ..NodeSpec::new(&name, index, firmware)
         };
@@ -131,7 +148,7 @@ pub fn run(run: &Run, xtask: &Path, options: &Options) -> Result<()> {
             "the disk was not prepared: {found}"
         );
         println!(
-            "{name}: {}, MAC {}, BMC {}, disk of 4 GiB with old data: {found}",
+            "{name}: {}, MAC {}, BMC {}, disk of {disk_mib} MiB with old data: {found}",
             firmware.boot_mode(),
             node.mac,
             node.bmc_address

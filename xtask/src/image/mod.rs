@@ -5,6 +5,7 @@ pub mod config_drive;
 pub mod debian;
 mod grub;
 pub mod tiny;
+pub mod upstream_agent;
 
 use std::path::{Path, PathBuf};
 
