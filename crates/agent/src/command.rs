@@ -318,3 +318,13 @@ pub async fn blocking<T: Send + 'static>(
         ))),
     }
 }
+
+/// Fuzz target: parameters of every command, checked but not run.
+pub fn fuzz_parameters(data: &[u8]) {
+    let Ok(CommandRequest { name, params }) = serde_json::from_slice(data) else {
+        return;
+    };
+    if let Some((extension, command)) = name.split_once('.') {
+        let _ = Action::parse(extension, command, &params);
+    }
+}

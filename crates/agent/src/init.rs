@@ -92,7 +92,8 @@ pub fn load_modules() -> (usize, Vec<String>) {
 }
 
 /// `PATH [PARAMETER=VALUE …]`; relative paths start at `/`; `#` begins a comment.
-fn module_lines(text: &str) -> Vec<(PathBuf, String)> {
+#[must_use]
+pub fn module_lines(text: &str) -> Vec<(PathBuf, String)> {
     text.lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
@@ -119,6 +120,29 @@ fn load_module(path: &Path, parameters: &str) -> std::io::Result<()> {
         Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NODEV) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Waits until the kernel has random numbers: keys need them. Asking by system call makes the kernel gather entropy from
+/// timing, which waiting on `/dev/random`, as libraries in a static program do, does not; a machine without a hardware
+/// generator would then hang for minutes without a word.
+pub fn wait_for_randomness() {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut byte = [0_u8; 1];
+    if getrandom(&mut byte, GetRandomFlags::NONBLOCK).is_ok() {
+        return;
+    }
+    tracing::info!("the kernel has no random numbers yet, waiting for them");
+    let began = std::time::Instant::now();
+    while let Err(error) = getrandom(&mut byte, GetRandomFlags::empty()) {
+        if error != rustix::io::Errno::INTR {
+            tracing::warn!("no random numbers from the kernel: {error}");
+            return;
+        }
+    }
+    tracing::info!(
+        "random numbers after {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
 /// Collects orphans that ended, for ever.

@@ -14,6 +14,7 @@ pub mod command;
 pub mod disks;
 pub mod efi;
 pub mod error;
+pub mod fuzz;
 pub mod init;
 pub mod inventory;
 pub mod ironic;

@@ -48,6 +48,7 @@ pub fn run_as_process_one() -> ! {
         tracing::warn!("{complaint}");
     }
     init::mount_efi_variables();
+    init::wait_for_randomness();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => init::give_up(&format!("no threads: {error}")),

@@ -245,12 +245,11 @@ fn parse_load_option(data: &[u8]) -> Option<LoadOption> {
         let node = usize::from(u16::from_le_bytes(paths.get(2..4)?.try_into().ok()?));
         let body = paths.get(4..node)?;
         match (kind, sub) {
-            (4, 1) => {
+            (4, 1)
                 // only GPT partitions have a GUID there
-                if body.get(36..38) == Some(&[2, 2]) {
+                if body.get(36..38) == Some(&[2, 2]) => {
                     guid = body.get(20..36).and_then(|g| g.try_into().ok());
                 }
-            }
             (4, 4) => file = Some(text_until_zero(body).0),
             (0x7f, 0xff) => break,
             _ => {}

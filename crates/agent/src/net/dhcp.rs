@@ -274,10 +274,10 @@ fn apply(interface: &Interface, lease: &Lease, shared: &Shared) -> std::io::Resu
         .iter()
         .any(|a| a.interface == interface.index && a.ip == IpAddr::V4(lease.address));
     netlink.add_address(interface.index, lease.address, lease.prefix_len)?;
-    if let Some(mtu) = lease.mtu.filter(|m| *m >= 576) {
-        if let Err(error) = netlink.set_mtu(interface.index, u32::from(mtu)) {
-            tracing::warn!("{} does not take the MTU {mtu}: {error}", interface.name);
-        }
+    if let Some(mtu) = lease.mtu.filter(|m| *m >= 576)
+        && let Err(error) = netlink.set_mtu(interface.index, u32::from(mtu))
+    {
+        tracing::warn!("{} does not take the MTU {mtu}: {error}", interface.name);
     }
     let owner = shared.default_route.compare_exchange(
         0,
@@ -305,10 +305,10 @@ fn apply(interface: &Interface, lease: &Lease, shared: &Shared) -> std::io::Resu
                 .map_or_else(|| "none".to_owned(), ToString::to_string),
             lease.duration.as_secs()
         );
-        if let Some(name) = lease.host_name.as_deref().filter(|n| is_host_name(n)) {
-            if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
-                tracing::warn!("the host name {name} cannot be set: {error}");
-            }
+        if let Some(name) = lease.host_name.as_deref().filter(|n| is_host_name(n))
+            && let Err(error) = rustix::system::sethostname(name.as_bytes())
+        {
+            tracing::warn!("the host name {name} cannot be set: {error}");
         }
     }
     let mut resolvers = shared

@@ -89,10 +89,10 @@ fn find_in_file(text: &str, name: &str, algorithm: Option<Algorithm>) -> Option<
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    if let [only] = lines.as_slice() {
-        if is_value(only) {
-            return Some((*only).to_owned());
-        }
+    if let [only] = lines.as_slice()
+        && is_value(only)
+    {
+        return Some((*only).to_owned());
     }
     lines.iter().find_map(|line| {
         // BSD first: its line also has blanks

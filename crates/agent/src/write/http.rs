@@ -174,15 +174,8 @@ impl ImageServer {
                 ..error
             });
         }
-        if let Some(deadline) = self.deadline.filter(|d| Instant::now() >= *d) {
-            let _ = deadline;
-            return Err(FetchError {
-                sentence: format!(
-                    "{}; the time for the image (ipa-image-download-max-duration) is over",
-                    error.sentence
-                ),
-                ..error
-            });
+        if self.is_late() {
+            return Err(late(&error.sentence));
         }
         *attempt = attempt.saturating_add(1);
         tracing::warn!(
@@ -193,6 +186,10 @@ impl ImageServer {
         );
         tokio::time::sleep(self.retry_interval).await;
         Ok(())
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|d| Instant::now() >= d)
     }
 
     /// Finds out what is behind a URL.
@@ -306,6 +303,16 @@ impl ImageServer {
     }
 }
 
+fn late(what: &str) -> FetchError {
+    FetchError {
+        sentence: format!(
+            "{what}; the time for the image (ipa-image-download-max-duration) is over"
+        ),
+        status: None,
+        transient: false,
+    }
+}
+
 /// What a probe found.
 pub struct Probed {
     /// The server answers range requests.
@@ -413,12 +420,12 @@ impl Stream {
             }
             _ => {
                 let length = content_length(response.headers());
-                if let (Some(known), Some(length)) = (self.total, length) {
-                    if known != length {
-                        return Err(changed(format!(
-                            "it has {length} bytes now, {known} before"
-                        )));
-                    }
+                if let (Some(known), Some(length)) = (self.total, length)
+                    && known != length
+                {
+                    return Err(changed(format!(
+                        "it has {length} bytes now, {known} before"
+                    )));
                 }
                 let now = validator(response.headers());
                 if self.offset > 0 && self.validator.is_some() && now != self.validator {
@@ -442,6 +449,9 @@ impl Stream {
         }
         let mut buffer = BytesMut::new();
         loop {
+            if self.server.is_late() {
+                return Err(late(&format!("{} is too slow", shown(&self.url))));
+            }
             if self.total == Some(self.offset) {
                 return Ok((!buffer.is_empty()).then(|| buffer.freeze()));
             }
@@ -642,6 +652,11 @@ fn parse_content_range(text: &str) -> Option<(u64, u64)> {
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     let total: u64 = total.trim().parse().ok()?;
     (first <= last && last < total).then_some((first, total))
+}
+
+/// Fuzz target: headers of an image server.
+pub fn fuzz_headers(data: &[u8]) {
+    let _ = parse_content_range(&String::from_utf8_lossy(data));
 }
 
 /// `Authorization` of this image's server, in upstream's order: the ready header, then user and password.

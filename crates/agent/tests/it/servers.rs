@@ -190,19 +190,21 @@ pub struct Served {
     pub gate: Option<Arc<tokio::sync::Notify>>,
 }
 
+/// Path and Range header of every request.
+type Requests = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// An image server.
 #[derive(Clone)]
 pub struct ImageServer {
     files: Arc<Mutex<HashMap<String, Served>>>,
-    /// Path and Range header of every request.
-    pub requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    requests: Requests,
     address: SocketAddr,
 }
 
 impl ImageServer {
     pub async fn start() -> Self {
         let files: Arc<Mutex<HashMap<String, Served>>> = Arc::default();
-        let requests: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+        let requests = Requests::default();
         let (f, r) = (files.clone(), requests.clone());
         let address = serve(move |request| {
             let (f, r) = (f.clone(), r.clone());
@@ -264,10 +266,10 @@ async fn answer(
             .body(full(""))
             .unwrap();
     }
-    if let Some(basic) = &served.basic {
-        if text(header::AUTHORIZATION) != Some(format!("Basic {basic}")) {
-            return Response::builder().status(401).body(full("")).unwrap();
-        }
+    if let Some(basic) = &served.basic
+        && text(header::AUTHORIZATION) != Some(format!("Basic {basic}"))
+    {
+        return Response::builder().status(401).body(full("")).unwrap();
     }
     let total = served.bytes.len();
     let (start, end, status) = match range.filter(|_| !served.no_ranges) {
