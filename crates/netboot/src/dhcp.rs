@@ -52,6 +52,8 @@ pub(crate) fn bind(settings: &DhcpSettings) -> Result<Vec<DhcpSocket>, Error> {
         .collect();
     interfaces.sort_unstable();
     interfaces.dedup();
+    // a wildcard socket of an interface and one of an address get along only when both say so
+    let shared = !interfaces.is_empty();
     let places = interfaces
         .into_iter()
         .map(|interface| (Ipv4Addr::UNSPECIFIED, Some(interface)))
@@ -66,7 +68,7 @@ pub(crate) fn bind(settings: &DhcpSettings) -> Result<Vec<DhcpSocket>, Error> {
                 None => format!("DHCP cannot listen on {address}, port {}", settings.port),
             };
             let port = settings.port;
-            let socket = open(address, port, interface.map(String::as_str));
+            let socket = open(address, port, interface.map(String::as_str), shared);
             Ok(DhcpSocket {
                 socket: Arc::new(socket.map_err(|source| Error::socket(what, source))?),
                 interface: interface.cloned(),
@@ -75,14 +77,19 @@ pub(crate) fn bind(settings: &DhcpSettings) -> Result<Vec<DhcpSocket>, Error> {
         .collect()
 }
 
-fn open(address: Ipv4Addr, port: u16, interface: Option<&str>) -> std::io::Result<UdpSocket> {
+fn open(
+    address: Ipv4Addr,
+    port: u16,
+    interface: Option<&str>,
+    shared: bool,
+) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // a whole rack that is switched on at once should not lose its first packets; the kernel may give less
     socket.set_recv_buffer_size(1 << 20)?;
+    // another program may serve another interface of this machine
+    socket.set_reuse_address(shared)?;
     if let Some(interface) = interface {
-        // before the bind: another program may serve another interface of this machine
-        socket.set_reuse_address(true)?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.set_broadcast(true)?;
     }

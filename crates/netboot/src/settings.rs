@@ -231,11 +231,24 @@ impl Settings {
             }
             other => vec![other],
         };
-        let dhcp_listen = match &interface {
-            // the interface's own sockets take what relays send to us
-            Some(_) => Vec::new(),
-            None => servers,
-        };
+        // an interface's own socket takes what relays send to its address; other addresses need one of their own
+        let mut dhcp_listen: Vec<Ipv4Addr> = networks
+            .iter()
+            .filter(|network| network.interface.is_none())
+            .map(|network| network.server)
+            .collect();
+        dhcp_listen.sort_unstable();
+        dhcp_listen.dedup();
+        if let Some(interface) = &interface
+            && !networks.is_empty()
+            && networks.iter().all(|network| network.interface.is_none())
+        {
+            return Err(Error::Settings {
+                why: format!(
+                    "no dhcp.network is attached to netboot.interface {interface}: this machine has no address in any of them; set DEFAULT.my_ip, or give the interface its address first"
+                ),
+            });
+        }
         let settings = Self {
             dhcp: (!networks.is_empty()).then_some(DhcpSettings {
                 port: netboot.dhcp_port,
@@ -271,11 +284,8 @@ impl Settings {
             }),
             http: Some(HttpSettings {
                 listen: vec![SocketAddr::new(listen, netboot.http_port)],
-                public_url: config
-                    .deploy
-                    .http_url
-                    .as_ref()
-                    .map(|url| url.trim_end_matches('/').to_owned()),
+                // deploy.http_url may name another web server that has the images but not the boot scripts
+                public_url: None,
                 root: Some(config.http_root()),
                 max_connections: 4096,
             }),
@@ -369,6 +379,10 @@ mod tests {
             let error = Settings::from_config(&config(text)).unwrap_err();
             assert_eq!(error.to_string(), expected);
         };
+        check(
+            "[DEFAULT]\nmy_ip = \"127.0.0.1\"\n[netboot]\ninterface = \"lo\"\n[[dhcp.network]]\ncidr = \"127.77.0.0/24\"\nrange_start = \"127.77.0.5\"\nrange_end = \"127.77.0.9\"\n",
+            "no dhcp.network is attached to netboot.interface lo: this machine has no address in any of them; set DEFAULT.my_ip, or give the interface its address first",
+        );
         check(
             "[netboot]\nra = true\n",
             "netboot.ra is on, but netboot.interface names no interface to advertise on",
