@@ -26,8 +26,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
+    type Target = fn(&[u8]);
+
     /// Calls a target with mutations of a valid sample: bytes changed, cut, repeated.
-    fn drive(target: fn(&[u8]), sample: &[u8], rounds: u32) {
+    fn drive(target: Target, sample: &[u8], rounds: u32) {
         let mut random: u64 = 11;
         let mut next = move |below: usize| {
             random = random
@@ -72,7 +74,7 @@ mod tests {
         ];
         let boot = b"ipa-api-url=http://a:6385,https://b/v1 BOOTIF=01-52-54-00-12-34-56 ipa-lookup-timeout=300 x=\"a b\" # c";
         let headers = b"bytes 0-99/1234";
-        let targets: [(fn(&[u8]), &[u8]); 6] = [
+        let targets: [(Target, &[u8]); 6] = [
             (fuzz_command_body, command),
             (fuzz_command_parameters, command),
             (fuzz_replies, lookup),
