@@ -52,15 +52,29 @@ pub struct LookupAnswer {
 pub trait Conductor: Send + Sync {
     /// Checks that need no device run before the answer (400, 409, 503); then the intent is stored and
     /// the node already shows its transient state.
-    async fn set_provision_state(&self, node: NodeId, request: ProvisionRequest) -> Result<(), Fault>;
+    async fn set_provision_state(
+        &self,
+        node: NodeId,
+        request: ProvisionRequest,
+    ) -> Result<(), Fault>;
 
-    async fn set_power_state(&self, node: NodeId, target: PowerTarget, timeout: Option<u64>) -> Result<(), Fault>;
+    async fn set_power_state(
+        &self,
+        node: NodeId,
+        target: PowerTarget,
+        timeout: Option<u64>,
+    ) -> Result<(), Fault>;
 
     async fn validate(&self, node: NodeId) -> Result<Vec<InterfaceValidation>, Fault>;
 
     async fn get_boot_device(&self, node: NodeId) -> Result<BootDeviceAnswer, Fault>;
 
-    async fn set_boot_device(&self, node: NodeId, device: String, persistent: bool) -> Result<(), Fault>;
+    async fn set_boot_device(
+        &self,
+        node: NodeId,
+        device: String,
+        persistent: bool,
+    ) -> Result<(), Fault>;
 
     async fn supported_boot_devices(&self, node: NodeId) -> Result<Vec<String>, Fault>;
 
@@ -69,14 +83,27 @@ pub trait Conductor: Send + Sync {
     /// Fills in and checks driver and interfaces of a node that is created or patched: unknown driver,
     /// interface not enabled or not compatible, no valid default. `set_by_client` names the interfaces
     /// that the client gave explicitly.
-    async fn check_driver(&self, node: &mut Node, set_by_client: &[InterfaceKind]) -> Result<(), Fault>;
+    async fn check_driver(
+        &self,
+        node: &mut Node,
+        set_by_client: &[InterfaceKind],
+    ) -> Result<(), Fault>;
 
     /// `GET /v1/drivers/{name}/properties`: property name to description.
     async fn driver_properties(&self, driver: &str) -> Result<Map<String, Value>, Fault>;
 
     /// Finds the node of an agent by its MACs or by uuid; NotFound (with no detail) otherwise.
-    async fn lookup(&self, addresses: Vec<String>, node_uuid: Option<NodeId>) -> Result<LookupAnswer, Fault>;
+    async fn lookup(
+        &self,
+        addresses: Vec<String>,
+        node_uuid: Option<NodeId>,
+    ) -> Result<LookupAnswer, Fault>;
 
     /// `body` is checked for shape by the API; token, URL and state are checked here.
-    async fn heartbeat(&self, node: NodeId, body: HeartbeatBody, at: Timestamp) -> Result<(), Fault>;
+    async fn heartbeat(
+        &self,
+        node: NodeId,
+        body: HeartbeatBody,
+        at: Timestamp,
+    ) -> Result<(), Fault>;
 }

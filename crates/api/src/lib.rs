@@ -1,3 +1,87 @@
 //! The Bare Metal API over HTTP.
+//!
+//! What a request goes through, in this order: [`router`] gives it an id, guards its body, negotiates the
+//! microversion and authenticates it; the router built by walking [`versions::ROUTES`] finds the resource and
+//! says 404, 405 and 406 by the same table; the resource's file answers. One file per resource, faults in
+//! [`fault`], how a body is read in [`body`].
+//!
+//! The API reads and writes the store and asks the [`conductor::Conductor`] for what must answer at once. It
+//! never talks to hardware, never decides a state transition, and knows neither drivers nor flows.
+//! Specification: upstream's API reference at microversions 1.1 to 1.115; differences are listed in
+//! `docs/compat/deviations.md`.
 
+mod args;
+mod auth;
+mod body;
+mod call;
+mod chassis;
+pub mod compat;
 pub mod conductor;
+mod conductors;
+mod drivers;
+mod fault;
+mod healthcheck;
+mod history;
+mod json_patch;
+mod links;
+mod maintenance;
+mod management;
+mod microversion;
+mod node_create;
+mod node_delete;
+mod node_fields;
+mod node_patch;
+mod node_view;
+mod nodes;
+mod paging;
+mod ports;
+mod ports_write;
+mod power;
+mod provision;
+mod ramdisk;
+mod root;
+mod router;
+mod schema;
+mod states;
+mod timeline;
+mod traits;
+mod validate;
+pub mod versions;
+
+use std::sync::Arc;
+
+use bessemer_config::Config;
+use bessemer_store::Store;
+use tokio_util::sync::CancellationToken;
+
+pub use conductor::Conductor;
+pub use router::router;
+
+/// What every request needs.
+#[derive(Clone)]
+pub struct ApiState {
+    pub store: Store,
+    pub conductor: Arc<dyn Conductor>,
+    pub config: Arc<Config>,
+}
+
+/// Parsers of outside bytes as fuzz functions: each must end and never panic.
+pub mod fuzz {
+    pub use crate::json_patch::fuzz_json_patch;
+    pub use crate::microversion::fuzz_microversion;
+    pub use crate::schema::fuzz_node_body;
+}
+
+/// Serves until `stop` is cancelled; requests that run are answered first.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}

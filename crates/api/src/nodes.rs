@@ -1,0 +1,296 @@
+//! `GET /v1/nodes`, `/v1/nodes/detail`, `/v1/nodes/{ident}`, and the nodes of a chassis.
+
+use bessemer_model::{ChassisId, NodeHealthFault, NodeId, ProvisionState};
+use bessemer_store::NodeFilter;
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::args::Args;
+use crate::call::{Answer, Call, Outcome};
+use crate::fault::ApiFault;
+use crate::node_fields::{self, FieldSet};
+use crate::node_view::{Placement, render};
+use crate::paging::{self, Paging, shown};
+use crate::versions::{NODE_FILTERS, node_field_since};
+
+/// Columns that hold JSON cannot be sorted by.
+const UNSORTABLE: [&str; 12] = [
+    "properties",
+    "driver_info",
+    "extra",
+    "instance_info",
+    "driver_internal_info",
+    "clean_step",
+    "deploy_step",
+    "raid_config",
+    "target_raid_config",
+    "traits",
+    "network_data",
+    "service_step",
+];
+
+const FILTERS: [&str; 18] = [
+    "chassis_uuid",
+    "instance_uuid",
+    "associated",
+    "maintenance",
+    "retired",
+    "provision_state",
+    "driver",
+    "resource_class",
+    "fault",
+    "conductor_group",
+    "conductor",
+    "owner",
+    "lessee",
+    "project",
+    "description_contains",
+    "shard",
+    "sharded",
+    "instance_name",
+];
+
+pub async fn list(call: Call) -> Outcome {
+    collection(call, None, Form::List).await
+}
+
+pub async fn detail(call: Call) -> Outcome {
+    collection(call, None, Form::Detail).await
+}
+
+pub async fn list_of_chassis(call: Call) -> Outcome {
+    let chassis = call.param("chassis").to_owned();
+    collection(call, Some(chassis), Form::List).await
+}
+
+pub async fn detail_of_chassis(call: Call) -> Outcome {
+    let chassis = call.param("chassis").to_owned();
+    collection(call, Some(chassis), Form::Detail).await
+}
+
+/// `GET /v1/nodes/{ident}`
+pub async fn get(call: Call) -> Outcome {
+    let args = Args::of_query(&call, &["fields"])?;
+    let fields = args.list("fields")?;
+    let row = call.node_row(call.param("ident")).await?;
+    if fields.is_some() && !call.at_least(8) {
+        return Err(ApiFault::not_acceptable());
+    }
+    let fields = match &fields {
+        Some(names) => node_fields::asked(&call, names)?,
+        None => node_fields::visible(&call),
+    };
+    one(&call, &row, fields).await
+}
+
+/// The answer that shows one node whole.
+pub async fn shown_whole(call: &Call, id: NodeId) -> Outcome {
+    let row = call
+        .store()
+        .get_node_row(&id.to_string())
+        .await?
+        .ok_or_else(|| ApiFault::node_not_found(id))?;
+    one(call, &row, node_fields::visible(call)).await
+}
+
+async fn one(call: &Call, row: &bessemer_store::NodeRow, fields: FieldSet) -> Outcome {
+    let placement = Placement::load(call, fields).await?;
+    let mut out = Vec::with_capacity(4096);
+    render(call, row, fields, &placement, &mut out);
+    Ok(Answer::bytes(Bytes::from(out)))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    List,
+    Detail,
+}
+
+fn known_arguments(form: Form) -> Vec<&'static str> {
+    let mut known: Vec<&str> = FILTERS.iter().chain(&paging::ARGUMENTS).copied().collect();
+    if form == Form::List {
+        known.extend(["fields", "detail", "include_children", "parent_node"]);
+    }
+    known
+}
+
+async fn collection(call: Call, chassis: Option<String>, form: Form) -> Outcome {
+    let args = Args::of_query(&call, &known_arguments(form))?;
+    let paging = Paging::read(&call, &args, "id", &[])?;
+    gates(&call, &args, &paging.sort_key)?;
+    let (filter, conductor) = filter(&call, &args, chassis).await?;
+    let (names, detail) = match form {
+        Form::List => paging::wanted_fields(&call, &args, &node_fields::LIST)?,
+        Form::Detail => (None, None),
+    };
+    if UNSORTABLE.contains(&paging.sort_key.as_str()) {
+        return Err(paging::unsortable_fault(&paging.sort_key));
+    }
+    let fields = match &names {
+        None => node_fields::visible(&call),
+        Some(_) if !args.has("fields") => node_fields::in_lists(&call),
+        Some(names) => node_fields::asked(&call, names)?,
+    };
+    let rows = call
+        .store()
+        .list_node_rows(&filter, &paging.page())
+        .await
+        .map_err(|error| paging::list_fault("Node", error))?;
+    let for_placement = if conductor.is_some() {
+        fields.with(bessemer_model::NodeField::Conductor)
+    } else {
+        fields
+    };
+    let placement = Placement::load(&call, for_placement).await?;
+
+    let mut out =
+        Vec::with_capacity(
+            rows.len()
+                .saturating_mul(if names.is_some() { 512 } else { 4096 }),
+        );
+    out.extend_from_slice(b"{\"nodes\":[");
+    let mut count = 0usize;
+    let mut last = None;
+    for row in &rows {
+        // computed after the page is read, so that pages may be short, as upstream's are
+        if conductor
+            .as_ref()
+            .is_some_and(|wanted| placement.of(row) != Some(wanted.as_str()))
+        {
+            continue;
+        }
+        if count > 0 {
+            out.push(b',');
+        }
+        count = count.saturating_add(1);
+        last = Some(row.id.to_string());
+        render(&call, row, fields, &placement, &mut out);
+    }
+    out.push(b']');
+    let mut kept: Vec<(&str, String)> = Vec::new();
+    for name in ["associated", "maintenance", "retired"] {
+        if args.boolean(name)? == Some(true) {
+            kept.push((name, shown(true)));
+        }
+    }
+    if let Some(flag) = detail {
+        kept.push(("detail", shown(flag)));
+    }
+    if let Some(names) = &names {
+        kept.push(("fields", names.join(",")));
+    }
+    let path = match form {
+        Form::List => "nodes",
+        Form::Detail => "nodes/detail",
+    };
+    // a filter by instance finds one node at most: no next page
+    if !args.has("instance_uuid")
+        && let Some(next) = paging.next(&call, path, count, last.as_deref(), &kept)
+    {
+        out.extend_from_slice(b",\"next\":");
+        out.extend_from_slice(serde_json::Value::from(next).to_string().as_bytes());
+    }
+    out.push(b'}');
+    Ok(Answer::bytes(Bytes::from(out)))
+}
+
+/// What older versions do not have.
+fn gates(call: &Call, args: &Args, sort_key: &str) -> Result<(), ApiFault> {
+    if args.has("fields") && !call.at_least(8) {
+        return Err(ApiFault::not_acceptable());
+    }
+    if let Some(names) = args.list("fields")? {
+        let newer = |name: &String| {
+            bessemer_model::NodeField::parse(name)
+                .is_some_and(|f| !call.at_least(node_field_since(f)))
+        };
+        if names.iter().any(newer) {
+            return Err(ApiFault::not_acceptable());
+        }
+    }
+    if bessemer_model::NodeField::parse(sort_key)
+        .is_some_and(|f| !call.at_least(node_field_since(f)))
+    {
+        return Err(ApiFault::not_acceptable());
+    }
+    if args.get("provision_state").is_some() && !call.at_least(9) {
+        return Err(ApiFault::not_acceptable());
+    }
+    for (name, since) in NODE_FILTERS {
+        if args.get(name).is_some() && !call.at_least(*since) {
+            return Err(ApiFault::needs_version(*since));
+        }
+    }
+    if args.get("instance_name").is_some() && !call.at_least(104) {
+        return Err(ApiFault::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "instance_name is not acceptable in this API version",
+        ));
+    }
+    Ok(())
+}
+
+/// The store's filter, and the conductor to filter by afterwards.
+async fn filter(
+    call: &Call,
+    args: &Args,
+    chassis: Option<String>,
+) -> Result<(NodeFilter, Option<String>), ApiFault> {
+    let chassis = match chassis {
+        Some(chassis) => Some(crate::args::uuid(
+            "chassis_uuid",
+            &serde_json::Value::from(chassis),
+        )?),
+        None => args.uuid("chassis_uuid")?,
+    };
+    if let Some(text) = &chassis {
+        let missing = || ApiFault::not_found(format!("Chassis {text} could not be found."));
+        let id: ChassisId = text.parse().map_err(|_| missing())?;
+        call.store().get_chassis(id).await?.ok_or_else(missing)?;
+    }
+    let provision_states = match args.string("provision_state")? {
+        None => None,
+        Some(text) => Some(vec![ProvisionState::parse(&text).ok_or_else(|| {
+            ApiFault::invalid(format!("Provision state \"{text}\" is not valid"))
+        })?]),
+    };
+    let fault = args.string("fault")?;
+    if let Some(text) = &fault
+        && NodeHealthFault::parse(text).is_none()
+    {
+        let all: Vec<String> = NodeHealthFault::ALL
+            .iter()
+            .map(|f| format!("'{}'", f.as_str()))
+            .collect();
+        return Err(ApiFault::invalid(format!(
+            "Unrecognized fault \"{text}\" is specified, allowed faults are ({})",
+            all.join(", ")
+        )));
+    }
+    let parent_node = match args.string("parent_node")? {
+        None => None,
+        Some(ident) => Some(call.node_by_ident(&ident).await?.id),
+    };
+    let filter = NodeFilter {
+        chassis,
+        instance_uuid: args.uuid("instance_uuid")?,
+        instance_name: args.string("instance_name")?,
+        associated: args.boolean("associated")?,
+        maintenance: args.boolean("maintenance")?,
+        retired: args.boolean("retired")?,
+        provision_states,
+        driver: args.string("driver")?,
+        resource_class: args.string("resource_class")?,
+        fault,
+        conductor_group: args.string("conductor_group")?.map(|g| g.to_lowercase()),
+        owner: args.string("owner")?,
+        lessee: args.string("lessee")?,
+        project: args.string("project")?,
+        description_contains: args.string("description_contains")?,
+        shards: args.list("shard")?,
+        sharded: args.boolean("sharded")?,
+        parent_node,
+        include_children: args.boolean("include_children")?.unwrap_or(false),
+    };
+    Ok((filter, args.string("conductor")?))
+}

@@ -1,0 +1,321 @@
+//! From a connection to a resource: request ids, paths, versions, and the router built from the table.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use tower::ServiceExt;
+
+use crate::ApiState;
+use crate::auth::Auth;
+use crate::body;
+use crate::call::{Answer, AnswerBody, Call};
+use crate::fault::{ApiFault, Shape, VersionHeaders};
+use crate::microversion::{MAXIMUM, MINIMUM, Minor, REQUESTED, negotiate};
+use crate::versions::{Below, Endpoint, MAX_MINOR, MIN_MINOR, ROUTES, Route};
+
+/// `.json` at the end of a path is dropped below this version.
+const DOT_JSON_UNTIL: u16 = 91;
+
+/// What the outer half has found out about a request.
+#[derive(Clone)]
+struct Prelude {
+    user: Option<String>,
+    json_suffix: bool,
+}
+
+/// The service: any path with or without `/v1` and with or without a slash at the end.
+pub fn router(state: ApiState) -> Router {
+    let auth = Arc::new(Auth::new(&state.config));
+    let mut inner: Router = Router::new();
+    for route in ROUTES {
+        let state = state.clone();
+        inner = inner.route(
+            route.path,
+            any(move |params: RawPathParams, request: Request| {
+                let state = state.clone();
+                let params = params
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
+                async move { dispatch(state, route, params, request).await }
+            }),
+        );
+    }
+    inner = inner.fallback(async || {
+        finish_fault(
+            ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
+            Minor(MIN_MINOR),
+        )
+    });
+    Router::new().fallback(move |request: Request| {
+        let inner = inner.clone();
+        let auth = Arc::clone(&auth);
+        async move { outer(inner, auth, request).await }
+    })
+}
+
+async fn outer(inner: Router, auth: Arc<Auth>, request: Request) -> Response {
+    let started = Instant::now();
+    let id = format!("req-{}", uuid::Uuid::new_v4());
+    let (method, shown) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match admit(&auth, request).await {
+        Ok(request) => {
+            let (Ok(response) | Err(response)) = inner
+                .oneshot(request)
+                .await
+                .map_err(|never: std::convert::Infallible| match never {});
+            response
+        }
+        Err(fault) => finish_fault(fault, Minor(MIN_MINOR)),
+    };
+    tracing::info!(
+        %method, path = shown, status = response.status().as_u16(), request = id,
+        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "api"
+    );
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        let headers = response.headers_mut();
+        headers.insert("x-openstack-request-id", id.clone());
+        headers.insert("openstack-request-id", id);
+    }
+    response
+}
+
+/// Brings the path into the table's form and finds out who calls.
+async fn admit(auth: &Auth, mut request: Request) -> Result<Request, ApiFault> {
+    let bad_path = || ApiFault::unrouted(StatusCode::NOT_FOUND, "");
+    let mut path = request.uri().path().trim_end_matches('/').to_owned();
+    let mut json_suffix = false;
+    if let Some(stem) = path.strip_suffix(".json")
+        && request.headers().contains_key(REQUESTED)
+        && negotiate(request.headers(), Shape::Routing).is_ok_and(|v| v.0 < DOT_JSON_UNTIL)
+    {
+        path = stem.to_owned();
+        json_suffix = true;
+    }
+    if path.is_empty() {
+        path.push('/');
+    } else if path != "/v1" && !path.starts_with("/v1/") && path != "/healthcheck" {
+        path.insert_str(0, "/v1");
+    }
+    let user = if is_public(&path) {
+        None
+    } else {
+        auth.user(request.headers()).await?
+    };
+    let target = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    // the host of an HTTP/2 request is in its URI, which is about to be replaced
+    if !request.headers().contains_key(header::HOST)
+        && let Some(host) = request
+            .uri()
+            .authority()
+            .and_then(|a| HeaderValue::from_str(a.as_str()).ok())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    *request.uri_mut() = target.parse::<Uri>().map_err(|_| bad_path())?;
+    request
+        .extensions_mut()
+        .insert(Prelude { user, json_suffix });
+    Ok(request)
+}
+
+/// Whether a route of the table answers this path without authentication.
+fn is_public(path: &str) -> bool {
+    ROUTES.iter().filter(|r| r.public).any(|route| {
+        let (mut want, mut have) = (route.path.split('/'), path.split('/'));
+        loop {
+            match (want.next(), have.next()) {
+                (None, None) => return true,
+                (Some(w), Some(h)) if w == h || (w.starts_with('{') && !h.is_empty()) => {}
+                _ => return false,
+            }
+        }
+    })
+}
+
+async fn dispatch(
+    state: ApiState,
+    route: &'static Route,
+    params: Vec<(String, String)>,
+    request: Request,
+) -> Response {
+    // the version documents refuse bad versions as resources do, everything else as the router does
+    let shape = if route.path == "/" {
+        Shape::Controller
+    } else {
+        Shape::Routing
+    };
+    let Some(endpoint) = endpoint_of(route, request.method()) else {
+        return finish_fault(method_not_allowed(route), Minor(MIN_MINOR));
+    };
+    let version = match negotiate(request.headers(), shape) {
+        Ok(version) => version,
+        Err(fault) => return finish_fault(fault, Minor(MIN_MINOR)),
+    };
+    if version.0 < endpoint.since {
+        return finish_fault(too_old(endpoint.below), version);
+    }
+    match call(state, route, params, version, request).await {
+        Ok(call) => {
+            let answering = AssertUnwindSafe((endpoint.handler)(call)).catch_unwind();
+            match answering.await {
+                Ok(Ok(answer)) => finish(answer, version),
+                Ok(Err(fault)) => finish_fault(fault, version),
+                Err(_panic) => {
+                    tracing::error!(
+                        route = route.path,
+                        "BUG: a request made its handler panic; the request was refused, nothing else is harmed"
+                    );
+                    finish_fault(
+                        ApiFault::new(
+                            StatusCode::INTERNAL_SERVER_ERROR,
+                            "The request met a bug of the service; its log has the details.",
+                        ),
+                        version,
+                    )
+                }
+            }
+        }
+        Err(fault) => finish_fault(fault, version),
+    }
+}
+
+fn endpoint_of(route: &'static Route, method: &http::Method) -> Option<&'static Endpoint> {
+    // the documents that anyone may read answer HEAD like GET; hyper drops the body
+    let name = if method == http::Method::HEAD && route.public {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    route.endpoints.iter().find(|e| e.method.as_str() == name)
+}
+
+fn method_not_allowed(route: &Route) -> ApiFault {
+    let mut allowed: Vec<&str> = route.endpoints.iter().map(|e| e.method.as_str()).collect();
+    allowed.sort_unstable();
+    ApiFault::unrouted(StatusCode::METHOD_NOT_ALLOWED, "")
+        .with_header(header::ALLOW, allowed.join(", "))
+}
+
+fn too_old(below: Below) -> ApiFault {
+    match below {
+        Below::NotFound => ApiFault::not_found("Resource could not be found."),
+        Below::Unsupported => ApiFault::not_found("The API is not supported for this version"),
+        Below::Unrouted => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
+        Below::NotAcceptable => ApiFault::not_acceptable(),
+    }
+}
+
+async fn call(
+    state: ApiState,
+    route: &'static Route,
+    params: Vec<(String, String)>,
+    version: Minor,
+    request: Request,
+) -> Result<Call, ApiFault> {
+    let (parts, incoming) = request.into_parts();
+    let api = &state.config.api;
+    let kib = if route.large_body {
+        api.max_json_body_size_provision
+    } else {
+        api.max_json_body_size
+    };
+    let limit = usize::try_from(kib)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(1024);
+    let body = body::read(&parts.headers, incoming, limit, api.max_json_body_depth).await?;
+    let prelude = parts.extensions.get::<Prelude>().cloned();
+    Ok(Call {
+        version,
+        base: base_url(&state, &parts.headers),
+        params,
+        query: query(parts.uri.query().unwrap_or_default()),
+        body,
+        user: prelude.as_ref().and_then(|p| p.user.clone()),
+        json_suffix: prelude.is_some_and(|p| p.json_suffix),
+        state,
+    })
+}
+
+fn query(text: &str) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text.as_bytes())
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+/// `[api] public_endpoint`, else what the request was sent to.
+fn base_url(state: &ApiState, headers: &HeaderMap) -> String {
+    if let Some(endpoint) = &state.config.api.public_endpoint {
+        return endpoint.trim_end_matches('/').to_owned();
+    }
+    let host = headers
+        .get(header::HOST)
+        .and_then(|v| v.to_str().ok())
+        .filter(|host| {
+            !host.is_empty()
+                && host.bytes().all(|b| {
+                    b.is_ascii_alphanumeric()
+                        || matches!(b, b'.' | b':' | b'-' | b'_' | b'[' | b']')
+                })
+        });
+    match host {
+        Some(host) => format!("http://{host}"),
+        None => state.config.callback_url(),
+    }
+}
+
+fn finish(answer: Answer, version: Minor) -> Response {
+    let (body, content_type) = match answer.body {
+        AnswerBody::Empty => (Bytes::new(), None),
+        AnswerBody::Json(bytes) => (bytes, Some("application/json")),
+        AnswerBody::Text(text) => (Bytes::from(text), Some("text/plain; charset=UTF-8")),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = answer.status;
+    if let Some(content_type) = content_type {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if let Some(location) = answer.location.and_then(|l| HeaderValue::from_str(&l).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    add_versions(&mut response, VersionHeaders::All, version);
+    response
+}
+
+fn finish_fault(fault: ApiFault, version: Minor) -> Response {
+    let versions = fault.versions;
+    let mut response = fault.into_response();
+    add_versions(&mut response, versions, version);
+    response
+}
+
+fn add_versions(response: &mut Response, which: VersionHeaders, version: Minor) {
+    if which == VersionHeaders::None {
+        return;
+    }
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, minor: u16| {
+        if let Ok(value) = HeaderValue::from_str(&format!("1.{minor}")) {
+            headers.insert(name, value);
+        }
+    };
+    set(MINIMUM, MIN_MINOR);
+    set(MAXIMUM, MAX_MINOR);
+    if which == VersionHeaders::All {
+        set(REQUESTED, version.0);
+    }
+}

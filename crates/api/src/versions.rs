@@ -1,0 +1,334 @@
+//! The table of the API: every route with its methods, the version that each came in, what older clients
+//! see, and who may call it; and the versions of the nodes' fields.
+//!
+//! The router is built only by walking [`ROUTES`]; 404, 405 (with `Allow`), 406 and `docs/compat/endpoints.md`
+//! come from the same walk. To add a microversion: raise [`MAX_MINOR`], add or change rows here, handle it in
+//! the resource's file, and say in `compat.rs` what it brings.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bessemer_model::NodeField;
+
+use crate::call::{Call, Outcome};
+use crate::{
+    chassis, conductors, drivers, healthcheck, history, maintenance, management, node_create,
+    node_delete, node_patch, nodes, ports, ports_write, power, provision, ramdisk, root, states,
+    timeline, traits, validate,
+};
+
+/// Oldest and newest version: 1.1 and 1.115.
+pub const MIN_MINOR: u16 = 1;
+pub const MAX_MINOR: u16 = 115;
+
+/// An HTTP method that routes can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    Delete,
+    Get,
+    Patch,
+    Post,
+    Put,
+}
+
+impl Method {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Patch => "PATCH",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+/// What a client sees that asks at an older version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// 404 from the resource.
+    NotFound,
+    /// 404 from the resource that says so.
+    Unsupported,
+    /// 404 as for an unknown path.
+    Unrouted,
+    /// 406
+    NotAcceptable,
+}
+
+pub type Answering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// One method of a route.
+pub struct Endpoint {
+    pub method: Method,
+    /// First minor version.
+    pub since: u16,
+    pub below: Below,
+    /// Rule of the policy that guards it; empty for what anyone may call.
+    pub policy: &'static str,
+    pub(crate) handler: fn(Call) -> Answering,
+    /// What is missing, when the endpoint is not complete.
+    pub partial: &'static str,
+}
+
+/// One path.
+pub struct Route {
+    /// Below `/v1`, except `/`, `/v1` and `/healthcheck`. `{name}` is a segment.
+    pub path: &'static str,
+    /// No authentication.
+    pub public: bool,
+    /// Bodies may be as large as `[api] max_json_body_size_provision`.
+    pub large_body: bool,
+    pub endpoints: &'static [Endpoint],
+}
+
+/// The second when there is one.
+macro_rules! pick {
+    ($default:expr) => {
+        $default
+    };
+    ($default:expr, $given:expr) => {
+        $given
+    };
+}
+
+macro_rules! on {
+    ($method:ident $policy:literal $($handler:ident)::+ $(since $since:literal $below:ident)? $(partial $partial:literal)?) => {
+        Endpoint {
+            method: Method::$method,
+            since: pick!(1 $(, $since)?),
+            below: pick!(Below::NotFound $(, Below::$below)?),
+            policy: $policy,
+            handler: |call| Box::pin($($handler)::+(call)),
+            partial: pick!("" $(, $partial)?),
+        }
+    };
+}
+
+macro_rules! route {
+    ($path:literal [$($endpoint:expr),* $(,)?]) => {
+        Route { path: $path, public: false, large_body: false, endpoints: &[$($endpoint),*] }
+    };
+    (public $path:literal [$($endpoint:expr),* $(,)?]) => {
+        Route { path: $path, public: true, large_body: false, endpoints: &[$($endpoint),*] }
+    };
+    (large $path:literal [$($endpoint:expr),* $(,)?]) => {
+        Route { path: $path, public: false, large_body: true, endpoints: &[$($endpoint),*] }
+    };
+}
+
+/// Every route. The order is that of upstream's API reference.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    route!(public "/" [on!(Get "" root::versions)]),
+    route!(public "/v1" [on!(Get "" root::v1)]),
+    route!(public "/healthcheck" [on!(Get "" healthcheck::get)]),
+
+    route!("/v1/nodes" [
+        on!(Get "baremetal:node:list_all" nodes::list),
+        on!(Post "baremetal:node:create" node_create::create),
+    ]),
+    route!("/v1/nodes/detail" [on!(Get "baremetal:node:list_all" nodes::detail)]),
+    route!("/v1/nodes/validate" [on!(Get "baremetal:node:validate" validate::by_query)]),
+    route!("/v1/nodes/{ident}" [
+        on!(Get "baremetal:node:get" nodes::get),
+        on!(Patch "baremetal:node:update" node_patch::patch),
+        on!(Delete "baremetal:node:delete" node_delete::delete),
+    ]),
+    route!("/v1/nodes/{ident}/validate" [on!(Get "baremetal:node:validate" validate::get)]),
+    route!("/v1/nodes/{ident}/states" [on!(Get "baremetal:node:get_states" states::get)]),
+    route!("/v1/nodes/{ident}/states/power" [on!(Put "baremetal:node:set_power_state" power::set)]),
+    route!(large "/v1/nodes/{ident}/states/provision" [
+        on!(Put "baremetal:node:set_provision_state" provision::set
+            partial "runbooks; inspect, adopt, rescue, unrescue and service are refused by the conductor"),
+    ]),
+    route!("/v1/nodes/{ident}/maintenance" [
+        on!(Put "baremetal:node:set_maintenance" maintenance::set),
+        on!(Delete "baremetal:node:clear_maintenance" maintenance::clear),
+    ]),
+    route!("/v1/nodes/{ident}/management/boot_device" [
+        on!(Get "baremetal:node:get_boot_device" management::get_boot_device),
+        on!(Put "baremetal:node:set_boot_device" management::set_boot_device),
+    ]),
+    route!("/v1/nodes/{ident}/management/boot_device/supported" [
+        on!(Get "baremetal:node:get_boot_device" management::supported_boot_devices),
+    ]),
+    route!("/v1/nodes/{ident}/management/inject_nmi" [
+        on!(Put "baremetal:node:inject_nmi" management::inject_nmi since 29 NotFound),
+    ]),
+    route!("/v1/nodes/{ident}/traits" [
+        on!(Get "baremetal:node:traits:list" traits::list since 37 NotAcceptable),
+        on!(Put "baremetal:node:traits:set" traits::replace since 37 NotFound),
+        on!(Delete "baremetal:node:traits:delete" traits::remove_all since 37 NotFound),
+    ]),
+    route!("/v1/nodes/{ident}/traits/{trait}" [
+        on!(Put "baremetal:node:traits:set" traits::add since 37 NotFound),
+        on!(Delete "baremetal:node:traits:delete" traits::remove since 37 NotFound),
+    ]),
+    route!("/v1/nodes/{ident}/ports" [on!(Get "baremetal:port:list_all" ports::list_of_node)]),
+    route!("/v1/nodes/{ident}/ports/detail" [on!(Get "baremetal:port:list_all" ports::detail_of_node)]),
+    route!("/v1/nodes/{ident}/history" [
+        on!(Get "baremetal:node:history:get" history::list since 78 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/history/{event}" [
+        on!(Get "baremetal:node:history:get" history::get since 78 Unrouted
+            partial "project, state, target_provision_state and duration_seconds are null"),
+    ]),
+    route!("/v1/nodes/{ident}/timeline" [on!(Get "baremetal:node:history:get" timeline::list)]),
+
+    route!("/v1/ports" [
+        on!(Get "baremetal:port:list_all" ports::list
+            partial "filters shard, portgroup, conductor_groups and description_contains"),
+        on!(Post "baremetal:port:create" ports_write::create partial "port groups"),
+    ]),
+    route!("/v1/ports/detail" [on!(Get "baremetal:port:list_all" ports::detail
+        partial "filters shard, portgroup, conductor_groups and description_contains")]),
+    route!("/v1/ports/{port}" [
+        on!(Get "baremetal:port:get" ports::get),
+        on!(Patch "baremetal:port:update" ports_write::patch partial "port groups"),
+        on!(Delete "baremetal:port:delete" ports_write::delete),
+    ]),
+
+    route!("/v1/chassis" [
+        on!(Get "baremetal:chassis:get" chassis::list),
+        on!(Post "baremetal:chassis:create" chassis::create),
+    ]),
+    route!("/v1/chassis/detail" [on!(Get "baremetal:chassis:get" chassis::detail)]),
+    route!("/v1/chassis/{chassis}" [
+        on!(Get "baremetal:chassis:get" chassis::get),
+        on!(Patch "baremetal:chassis:update" chassis::patch),
+        on!(Delete "baremetal:chassis:delete" chassis::delete),
+    ]),
+    route!("/v1/chassis/{chassis}/nodes" [on!(Get "baremetal:node:list_all" nodes::list_of_chassis)]),
+    route!("/v1/chassis/{chassis}/nodes/detail" [on!(Get "baremetal:node:list_all" nodes::detail_of_chassis)]),
+
+    route!("/v1/drivers" [on!(Get "baremetal:driver:get" drivers::list)]),
+    route!("/v1/drivers/{driver}" [on!(Get "baremetal:driver:get" drivers::get)]),
+    route!("/v1/drivers/{driver}/properties" [
+        on!(Get "baremetal:driver:get_properties" drivers::properties),
+    ]),
+
+    route!("/v1/conductors" [on!(Get "baremetal:conductor:get" conductors::list since 49 Unsupported)]),
+    route!("/v1/conductors/{hostname}" [
+        on!(Get "baremetal:conductor:get" conductors::get since 49 Unsupported),
+    ]),
+
+    route!(public "/v1/lookup" [on!(Get "" ramdisk::lookup since 22 NotFound)]),
+    route!(public "/v1/heartbeat/{ident}" [on!(Post "" ramdisk::heartbeat since 22 NotFound)]),
+];
+
+/// The version in which a node's field came.
+#[rustfmt::skip]
+pub const NODE_FIELDS: &[(NodeField, u16)] = &[
+    (NodeField::DriverInternalInfo, 3),
+    (NodeField::Name, 5),
+    (NodeField::InspectionFinishedAt, 6),
+    (NodeField::InspectionStartedAt, 6),
+    (NodeField::CleanStep, 7),
+    (NodeField::RaidConfig, 12),
+    (NodeField::TargetRaidConfig, 12),
+    (NodeField::States, 14),
+    (NodeField::NetworkInterface, 20),
+    (NodeField::ResourceClass, 21),
+    (NodeField::Portgroups, 24),
+    (NodeField::BootInterface, 31),
+    (NodeField::ConsoleInterface, 31),
+    (NodeField::DeployInterface, 31),
+    (NodeField::InspectInterface, 31),
+    (NodeField::ManagementInterface, 31),
+    (NodeField::PowerInterface, 31),
+    (NodeField::RaidInterface, 31),
+    (NodeField::VendorInterface, 31),
+    (NodeField::Volume, 32),
+    (NodeField::StorageInterface, 33),
+    (NodeField::Traits, 37),
+    (NodeField::RescueInterface, 38),
+    (NodeField::BiosInterface, 40),
+    (NodeField::Fault, 42),
+    (NodeField::DeployStep, 44),
+    (NodeField::ConductorGroup, 46),
+    (NodeField::AutomatedClean, 47),
+    (NodeField::Protected, 48),
+    (NodeField::ProtectedReason, 48),
+    (NodeField::Conductor, 49),
+    (NodeField::Owner, 50),
+    (NodeField::Description, 51),
+    (NodeField::AllocationUuid, 52),
+    (NodeField::Retired, 61),
+    (NodeField::RetiredReason, 61),
+    (NodeField::Lessee, 65),
+    (NodeField::NetworkData, 66),
+    (NodeField::BootMode, 75),
+    (NodeField::SecureBoot, 75),
+    (NodeField::Shard, 82),
+    (NodeField::ParentNode, 83),
+    (NodeField::FirmwareInterface, 86),
+    (NodeField::ServiceStep, 87),
+    (NodeField::DisablePowerOff, 95),
+    (NodeField::InstanceName, 104),
+    (NodeField::Health, 109),
+];
+
+/// First minor version that shows the field.
+#[must_use]
+pub fn node_field_since(field: NodeField) -> u16 {
+    NODE_FIELDS
+        .iter()
+        .find(|(f, _)| *f == field)
+        .map_or(1, |(_, since)| *since)
+}
+
+/// Fields of a port with the version in which each came, in the order of the representation.
+pub const PORT_FIELDS: &[(&str, u16)] = &[
+    ("uuid", 1),
+    ("created_at", 1),
+    ("updated_at", 1),
+    ("address", 1),
+    ("extra", 1),
+    ("internal_info", 18),
+    ("is_smartnic", 53),
+    ("local_link_connection", 19),
+    ("physical_network", 34),
+    ("pxe_enabled", 19),
+    ("node_uuid", 1),
+    ("name", 88),
+    ("description", 97),
+    ("vendor", 100),
+    ("category", 101),
+    ("available_for_dynamic_portgroup", 111),
+    ("links", 1),
+    ("portgroup_uuid", 24),
+];
+
+/// Filters of node lists with the version in which each came; the others always were.
+pub const NODE_FILTERS: &[(&str, u16)] = &[
+    ("driver", 16),
+    ("resource_class", 21),
+    ("fault", 42),
+    ("conductor_group", 46),
+    ("conductor", 49),
+    ("owner", 50),
+    ("lessee", 65),
+    ("shard", 82),
+    ("sharded", 82),
+    ("include_children", 83),
+    ("parent_node", 83),
+];
+
+/// Collections that the version document links to, with their versions. Those that no route serves are left
+/// out.
+pub const COLLECTIONS: &[(&str, u16)] = &[
+    ("portgroups", 23),
+    ("volume", 32),
+    ("lookup", 22),
+    ("heartbeat", 22),
+    ("conductors", 49),
+    ("allocations", 52),
+    ("events", 54),
+    ("deploy_templates", 55),
+    ("shards", 82),
+    ("runbooks", 92),
+    ("inspection_rules", 96),
+    ("continue_inspection", 84),
+];

@@ -1,0 +1,9 @@
+//! The API against answers recorded from upstream's service, and what upstream has no answer for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod authentication;
+mod conductor;
+mod goldens;
+mod misuse;
+mod service;
+mod whole;
