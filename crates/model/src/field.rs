@@ -11,7 +11,7 @@ macro_rules! fields {
         }
 
         impl NodeField {
-            /// In the order of the representation: uuid, times, then alphabetical.
+            /// In the order of the representation: uuid, times, then nearly alphabetical, as upstream lists them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             #[must_use]
@@ -67,10 +67,10 @@ fields! {
     9 ConductorGroup "conductor_group" Document,
     10 ConsoleEnabled "console_enabled" Volatile,
     11 ConsoleInterface "console_interface" Document,
+    15 DisablePowerOff "disable_power_off" Document,
     12 DeployInterface "deploy_interface" Document,
     13 DeployStep "deploy_step" Volatile,
     14 Description "description" Document,
-    15 DisablePowerOff "disable_power_off" Document,
     16 Driver "driver" Document,
     17 DriverInfo "driver_info" Document,
     18 DriverInternalInfo "driver_internal_info" Volatile,
@@ -78,9 +78,9 @@ fields! {
     20 Fault "fault" Volatile,
     21 FirmwareInterface "firmware_interface" Document,
     22 Health "health" Volatile,
-    23 InspectInterface "inspect_interface" Document,
     24 InspectionFinishedAt "inspection_finished_at" Volatile,
     25 InspectionStartedAt "inspection_started_at" Volatile,
+    23 InspectInterface "inspect_interface" Document,
     26 InstanceInfo "instance_info" Document,
     27 InstanceName "instance_name" Document,
     28 InstanceUuid "instance_uuid" Document,
