@@ -464,7 +464,7 @@ def ports():
                  {"address": "52:54:00:aa:00:09", "node_uuid": uuid(41), "uuid": uuid(411)},
                  {"address": "52:54:00:aa:00:09", "node_uuid": uuid(41), "description": "x" * 256},
                  {"address": 5, "node_uuid": uuid(41)}]:
-        s("POST", "/v1/ports", NEW, body=body)
+        s("POST", "/v1/ports", NEW, body=body, ours={"status": 409} if body.get("name") else None)
     s("POST", "/v1/ports", "1.93", body={"address": "52:54:00:aa:00:09", "node_ident": "pn"})
     s("POST", "/v1/ports", "1.18", body={"address": "52:54:00:aa:00:09", "node_uuid": uuid(41), "pxe_enabled": True})
     s("POST", "/v1/ports", "1.33", body={"address": "52:54:00:aa:00:09", "node_uuid": uuid(41), "physical_network": "p"})
