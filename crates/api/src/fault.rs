@@ -2,7 +2,8 @@
 //!
 //! A body that is not 2xx or 3xx is `{"error_message": "<string>"}`, the string being JSON itself. Clients
 //! read two inner shapes: `faultcode`/`faultstring` when a resource refuses, `code`/`title`/`description`
-//! when no resource was reached. The guards of the body answer bare, without the wrapper.
+//! when no resource was reached. The guards of the body and
+//! authentication answer bare, without the wrapper.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -20,7 +21,7 @@ pub enum Shape {
     Routing,
     /// A guard of the body: not wrapped.
     Bare,
-    /// Authentication, also wrapped but with an `error` inside.
+    /// Authentication: an `error`, not wrapped.
     Auth,
 }
 
@@ -120,9 +121,9 @@ impl ApiFault {
             Shape::Routing => wrapped(&json!({
                 "code": self.status.as_u16(), "title": title, "description": self.text
             })),
-            Shape::Auth => wrapped(&json!({
+            Shape::Auth => json!({
                 "error": {"message": self.text, "code": self.status.as_u16()}
-            })),
+            }),
             Shape::Bare => json!({"faultcode": faultcode, "faultstring": self.text}),
         }
     }

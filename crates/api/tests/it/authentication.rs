@@ -49,7 +49,7 @@ async fn users_of_a_password_file() {
                 reply.headers["www-authenticate"],
                 "Basic realm=\"Baremetal API\""
             );
-            assert_eq!(reply.refusal()["error"]["code"], 401);
+            assert_eq!(reply.json()["error"]["code"], 401);
         }
         assert!(
             reply.headers["x-openstack-request-id"]
