@@ -505,8 +505,14 @@ async fn prepare_instance_boot(cx: &mut Context, step: &PlannedStep) -> Result<O
         const INSTALL: &str = "image.install_bootloader";
         let client = agent(cx)?;
         let commands = client.commands().await?;
-        // One agent life installs once; a repeated install has the same effect.
-        match commands.iter().rev().find(|c| c.command_name == INSTALL) {
+        // One agent life installs once; a repeated install has the same effect. The list shows a command without its
+        // extension's name, as upstream's agent does.
+        let shown = INSTALL.rsplit('.').next();
+        match commands
+            .iter()
+            .rev()
+            .find(|c| Some(c.command_name.as_str()) == shown)
+        {
             Some(c) if c.command_status == CommandStatus::Succeeded => {}
             Some(c) if c.command_status == CommandStatus::Running => {
                 return Ok(Outcome::Wait(in_band_wait(cx, step, None)));
