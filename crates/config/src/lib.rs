@@ -85,19 +85,6 @@ impl Config {
             .unwrap_or_else(|| self.default.state_path.join("http"))
     }
 
-    /// URL, without a slash at the end, under which nodes reach [`Self::http_root`].
-    #[must_use]
-    pub fn http_url(&self) -> String {
-        match &self.deploy.http_url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!(
-                "http://{}:{}",
-                url_host(self.default.my_ip),
-                self.netboot.http_port
-            ),
-        }
-    }
-
     /// URL, without a slash at the end, under which the agent reaches the API.
     #[must_use]
     pub fn callback_url(&self) -> String {
@@ -110,12 +97,6 @@ impl Config {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}:{}", url_host(self.default.my_ip), self.api.port),
         }
-    }
-
-    /// Address that DHCP gives as the TFTP server.
-    #[must_use]
-    pub fn tftp_server(&self) -> IpAddr {
-        self.pxe.tftp_server.unwrap_or(self.default.my_ip)
     }
 
     /// `enabled_<family>_interfaces`; `None` = all that the enabled hardware types support.

@@ -355,16 +355,16 @@ sections! {
         #[reader("drivers, api")]
         /// Do not look into images before they are used. Leave it off.
         disable_deep_image_inspection: bool = false,
+        #[reader("drivers")]
+        /// `file://` URLs in a node's `driver_info` must lie below one of these directories. What the operator sets here is trusted.
+        file_url_allowed_paths: Vec<String> = list(&["/var/lib/bessemer"]),
         #[reader("conductor")]
         /// Record errors and flow ends in the nodes' history.
         node_history: bool = true,
     }
     /// Deploying and cleaning.
     deploy: Deploy = "deploy" {
-        #[reader("drivers, netboot")]
-        /// URL under which nodes reach `http_root`. Not set: `http://` my_ip `:` netboot.http_port.
-        http_url: Option<String> = None,
-        #[reader("drivers, netboot")]
+        #[reader("netboot")]
         /// Directory served to nodes over HTTP. Not set: `http` below state_path.
         http_root: Option<PathBuf> = None,
         #[reader("drivers")]

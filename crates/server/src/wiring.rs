@@ -134,6 +134,7 @@ pub fn environment(config: &Config) -> Environment {
             let (kernel, ramdisk) = images.deploy_images(arch);
             (kernel.map(str::to_owned), ramdisk.map(str::to_owned))
         }),
+        file_url_allowed_paths: config.conductor.file_url_allowed_paths.clone(),
         kernel_append_params: config.pxe.kernel_append_params.clone(),
     }
 }

@@ -32,7 +32,17 @@ fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
         info_text(node, "deploy_ramdisk"),
     );
     let pair = match own {
-        (Some(kernel), Some(ramdisk)) => Some((kernel, ramdisk)),
+        (Some(kernel), Some(ramdisk)) => {
+            for (name, url) in [("deploy_kernel", &kernel), ("deploy_ramdisk", &ramdisk)] {
+                if !may_read(url, &env.file_url_allowed_paths) {
+                    return Err(Fault::invalid(format!(
+                        "{name} of node {} is {url}, which is not below [conductor] file_url_allowed_paths.",
+                        node.label()
+                    )));
+                }
+            }
+            Some((kernel, ramdisk))
+        }
         (None, None) => {
             let arch = node
                 .properties
@@ -75,6 +85,19 @@ fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
         }
     }
     Ok((kernel, ramdisk))
+}
+
+/// Whether a URL that a client gave may be served: a file only below the allowed directories. What could
+/// hide the way there (`..`, percent signs) is refused, since files of the controller are at stake.
+fn may_read(url: &str, allowed: &[String]) -> bool {
+    let Some(path) = url.strip_prefix("file://") else {
+        return true;
+    };
+    !path.contains('%')
+        && !path.split('/').any(|part| part == "..")
+        && allowed
+            .iter()
+            .any(|directory| std::path::Path::new(path).starts_with(directory))
 }
 
 /// Characters that could end the kernel line or a script line are refused, not dropped: a parameter that
@@ -132,5 +155,24 @@ impl BootInterface for IpxeBoot {
             kernel_params: line,
             boot_device: "pxe",
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_read;
+
+    #[test]
+    fn files_of_the_controller_are_not_for_everyone() {
+        let check = |url: &str, want: bool| {
+            assert_eq!(may_read(url, &["/srv/images".to_owned()]), want, "{url}");
+        };
+        check("http://x/etc/shadow", true);
+        check("file:///srv/images/kernel", true);
+        check("file:///srv/images2/kernel", false);
+        check("file:///etc/shadow", false);
+        check("file:///srv/images/../../etc/shadow", false);
+        check("file:///srv/images/%2e%2e/%2e%2e/etc/shadow", false);
+        check("file://srv/images/x", false);
     }
 }

@@ -31,6 +31,8 @@ pub struct Environment {
     pub ipmi_disable_boot_timeout: bool,
     /// `[conductor] deploy_kernel` and `deploy_ramdisk` for an architecture, used when `driver_info` has none.
     pub deploy_images: Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>,
+    /// `[conductor] file_url_allowed_paths`: where `file://` URLs of `driver_info` may point.
+    pub file_url_allowed_paths: Vec<String>,
     /// `[pxe] kernel_append_params`.
     pub kernel_append_params: String,
 }
