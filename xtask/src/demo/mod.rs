@@ -269,6 +269,7 @@ kernel_append_params = "console=ttyS0 quiet"
 
 [netboot]
 enabled = true
+interface = "br0"
 listen_address = "10.77.0.1"
 ra = true
 

@@ -5,7 +5,6 @@
 //! twice nor loses it. A destructive step is started only after the intention is stored together with
 //! the agent's start time: "absent, same agent" then means not done, "the agent was restarted" means unknown.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -419,14 +418,9 @@ fn told(cx: &mut Context, step: &PlannedStep, command: &CommandResult) {
     }
 }
 
-/// Bytes and percent: live for whoever asks, and every ten percent into the timeline.
+/// Bytes, percent and rate: every ten percent a line of the timeline.
 fn show_progress(cx: &mut Context, progress: Option<&ImageProgress>) {
     let Some(progress) = progress else { return };
-    cx.shared
-        .progress
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(cx.node.id, progress.clone());
     let now = percent(progress);
     if progress.total_bytes > 0 && now >= cx.data.progress_told.saturating_add(10) {
         cx.data.progress_told = now - now % 10;
