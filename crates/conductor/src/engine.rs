@@ -608,6 +608,12 @@ fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault:
     if cx.data.abandoned.is_some() {
         return close_failed(cx, flow, phase, &text);
     }
+    // What a BMC or a library says knows nothing of nodes.
+    let text = if text.contains(&cx.node.id.to_string()) {
+        text
+    } else {
+        format!("The {} of node {} failed: {text}", flow.title, cx.node.label())
+    };
     abandon(cx, flow, text, None)
 }
 

@@ -41,6 +41,11 @@ fn shown(address: &str) -> String {
     }
 }
 
+/// The node's image as sentences name it.
+pub fn name(node: &Node) -> Option<String> {
+    text(node, "image_source").map(shown)
+}
+
 /// Asks for the first bytes of the image and inspects them.
 ///
 /// # Errors

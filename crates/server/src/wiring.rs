@@ -105,6 +105,15 @@ fn draw(delay: &FakeDelay) -> Duration {
     delay.min + Duration::from_secs_f64(span * (1.0 - (1.0 - u).sqrt()))
 }
 
+/// How long one command to a BMC may take: never longer than the operator allows for all tries together.
+fn timing(config: &Config) -> Timing {
+    let usual = Timing::default();
+    Timing {
+        total: usual.total.min(config.ipmi.command_retry_timeout.max(usual.first_timeout)),
+        ..usual
+    }
+}
+
 /// What drivers may use.
 #[must_use]
 pub fn environment(config: &Config) -> Environment {
@@ -121,7 +130,7 @@ pub fn environment(config: &Config) -> Environment {
         .collect();
     let images = config.clone();
     Environment {
-        bmcs: Bmcs::new(Timing::default(), suites),
+        bmcs: Bmcs::new(timing(config), suites),
         fake_delay: Arc::new(move |kind| match kind {
             InterfaceKind::Power => draw(&fake.power_delay),
             InterfaceKind::Management => draw(&fake.management_delay),

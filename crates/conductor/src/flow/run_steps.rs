@@ -380,7 +380,13 @@ async fn look_in_band(cx: &mut Context, step: &PlannedStep) -> Result<Look, Faul
                     },
                     step.label()
                 );
-                Err(failed(cx, &what, command))
+                let mut fault = failed(cx, &what, command);
+                if step.is_destructive()
+                    && let Some(image) = crate::image_check::name(&cx.node)
+                {
+                    fault.text.push_str(&format!("; the image is {image}"));
+                }
+                Err(fault)
             }
             CommandStatus::CleanVersionMismatch => Err(Fault::hardware(
                 Class::Never,
