@@ -7,12 +7,11 @@
 //! - Attempts are counted in the claim, before anything is looked at. Deaths that left a panic record
 //!   naming the operation fail it at the third, unexplained ones at the 25th, with back-off between.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bessemer_drivers::{Drivers, Environment};
-use bessemer_model::{Class, Fault, NodeId, OperationId, SessionId, Timestamp};
+use bessemer_model::{Class, Fault, OperationId, SessionId, Timestamp};
 use bessemer_store::{
     Claimed, OperationStatus, OperationUpdate, SignalKind, Store, StoreError, TimelineSource,
 };
@@ -45,8 +44,6 @@ pub struct Shared {
     pub settings: Settings,
     /// Raised when something may be due: a submit, a signal, a save.
     pub wake: Notify,
-    /// Percent and bytes of running image writes, for whoever shows them; not stored.
-    pub progress: Mutex<HashMap<NodeId, bessemer_wire::ImageProgress>>,
     /// The session that is open now.
     pub session: Mutex<Option<SessionId>>,
     /// Fetches heads of images before a deploy.
@@ -689,13 +686,6 @@ async fn store(mut cx: Context, save: Save) {
             return;
         }
     };
-    if !save.status.is_open() {
-        cx.shared
-            .progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&cx.node.id);
-    }
     let update = OperationUpdate {
         status: save.status,
         flow: save.flow.name.to_owned(),

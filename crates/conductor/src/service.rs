@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bessemer_drivers::{Catalogue, Drivers, Environment, Persistence};
 use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
 use bessemer_store::{Store, StoreError};
-use bessemer_wire::{HeartbeatBody, ImageProgress};
+use bessemer_wire::HeartbeatBody;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,6 @@ impl Conductor {
             environment,
             settings,
             wake: Notify::new(),
-            progress: std::sync::Mutex::default(),
             session: std::sync::Mutex::default(),
             http,
         };
@@ -284,16 +283,5 @@ impl Conductor {
         at: Timestamp,
     ) -> Result<(), Fault> {
         heartbeat::heartbeat(&self.shared, node, body, at).await
-    }
-
-    /// How far the running image write of a node is.
-    #[must_use]
-    pub fn progress(&self, node: NodeId) -> Option<ImageProgress> {
-        self.shared
-            .progress
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(&node)
-            .cloned()
     }
 }
