@@ -52,7 +52,7 @@ impl Auth {
         match config.default.auth_strategy {
             Some(AuthStrategy::Noauth) => Self::Nobody,
             Some(AuthStrategy::HttpBasic) => Self::Basic(Basic {
-                file: config.default.http_basic_auth_user_file.clone(),
+                file: readable(&config.default.http_basic_auth_user_file),
                 users: Mutex::default(),
                 verified: Mutex::default(),
                 key: rand::random(),
@@ -73,6 +73,17 @@ impl Auth {
             Self::Basic(basic) => basic.user(headers).await.map(Some),
         }
     }
+}
+
+/// Says at the start what every call would fail by; the file may still come.
+fn readable(file: &std::path::Path) -> PathBuf {
+    if let Err(error) = std::fs::File::open(file) {
+        tracing::error!(
+            file = %file.display(), %error,
+            "the password file cannot be read: nobody can authenticate until it can; see [DEFAULT] http_basic_auth_user_file"
+        );
+    }
+    file.to_owned()
 }
 
 fn answer(status: StatusCode, text: &str) -> ApiFault {

@@ -178,9 +178,10 @@ impl From<StoreError> for ApiFault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(fault) => fault.into(),
-            StoreError::NotFound { ref what, ref id } if *what == "Marker" => {
-                Self::not_found(format!("Marker {id} could not be found."))
-            }
+            StoreError::NotFound {
+                what: "Marker",
+                ref id,
+            } => Self::not_found(format!("Marker {id} could not be found.")),
             StoreError::NotFound { .. } => Self::not_found(error.to_string()),
             StoreError::Duplicate {
                 what,

@@ -5,7 +5,7 @@
 //! endian) and the JSON itself. Derived here and nowhere else; never holds a secret in the clear. Readers
 //! pass over numbers that they do not know, so that an older controller reads a newer one's rows.
 
-use bessemer_model::{FieldSource, InterfaceKind, Node, NodeField, Object, masked};
+use bessemer_model::{FieldSource, InterfaceKind, MASK, Node, NodeField, Object, masked};
 use serde::Serialize;
 
 /// The members of a document in stored order. Ends early at bytes that are not a member.
@@ -67,6 +67,18 @@ fn hidden(object: &Object) -> String {
     json(&masked(&serde_json::Value::Object(object.clone())))
 }
 
+/// An image's URL may carry a signature that opens it: hidden as upstream hides it.
+fn hidden_instance(object: &Object) -> String {
+    let mut shown = masked(&serde_json::Value::Object(object.clone()));
+    if let Some(url) = shown.get_mut("image_url")
+        && url.as_str() != Some("")
+        && !url.is_null()
+    {
+        *url = MASK.into();
+    }
+    json(&shown)
+}
+
 /// The JSON of one field as a client may see it; `None` for what only the API can make.
 #[must_use]
 pub fn member(node: &Node, field: NodeField) -> Option<String> {
@@ -98,7 +110,7 @@ pub fn member(node: &Node, field: NodeField) -> Option<String> {
         F::InspectInterface => interface(InterfaceKind::Inspect),
         F::InspectionFinishedAt => json(&node.inspection_finished_at),
         F::InspectionStartedAt => json(&node.inspection_started_at),
-        F::InstanceInfo => hidden(&node.instance_info),
+        F::InstanceInfo => hidden_instance(&node.instance_info),
         F::InstanceName => json(&node.instance_name),
         F::InstanceUuid => json(&node.instance_uuid),
         F::LastError => json(&node.last_error),
@@ -162,6 +174,8 @@ mod tests {
         node.name = Some("n\"1\"".into());
         node.driver_info
             .insert("ipmi_password".into(), "hunter2".into());
+        node.instance_info
+            .insert("image_url".into(), "http://x?signature=hunter2".into());
         node.traits = vec!["CUSTOM_X".into()];
         node
     }

@@ -266,7 +266,8 @@ async fn no_request_is_a_server_error() {
 
 #[test]
 fn parsers_survive_anything() {
-    let samples: [(fn(&[u8]), &[u8]); 3] = [
+    type Target = fn(&[u8]);
+    let samples: [(Target, &[u8]); 3] = [
         (fuzz::fuzz_microversion, b"baremetal 1.34, compute 2.1"),
         (fuzz::fuzz_json_patch, br#"[{"op": "add", "path": "/extra/a/2/b", "value": {"c": [1]}}, {"op": "remove", "path": "/extra/a/0"}]"#),
         (fuzz::fuzz_node_body, br#"{"driver": "fake-hardware", "extra": {"a": "\u0041"}, "maintenance": "yes", "network_data": {"links": []}}"#),

@@ -71,6 +71,15 @@ async fn a_mask_that_comes_back_keeps_the_secret() {
             Value::Object(stored.driver_info),
             json!({"ipmi_address": "b", "ipmi_password": "new"})
         );
+        // the URL of an image is masked too
+        let patch = json!([{"op": "add", "path": "/instance_info/image_url", "value": "http://x?sig=secret"}]);
+        let reply = service.ask("PATCH", "/v1/nodes/n", Some(patch)).await;
+        let info = reply.json()["instance_info"].clone();
+        assert_eq!(info, json!({"image_url": "******"}));
+        let patch = json!([{"op": "replace", "path": "/instance_info", "value": info}]);
+        service.ask("PATCH", "/v1/nodes/n", Some(patch)).await;
+        let stored = service.store.get_node(id()).await.unwrap().unwrap();
+        assert_eq!(stored.instance_info["image_url"], "http://x?sig=secret");
     })
     .await;
 }
