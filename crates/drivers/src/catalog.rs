@@ -36,6 +36,7 @@ fn management_interface(name: &str) -> Option<Arc<dyn ManagementInterface>> {
 fn boot_interface(name: &str) -> Option<Arc<dyn BootInterface>> {
     Some(match name {
         "ipxe" => Arc::new(boot::ipxe::IpxeBoot),
+        "pxe" => Arc::new(boot::pxe::PxeBoot),
         "fake" => Arc::new(boot::fake::FakeBoot),
         _ => return None,
     })

@@ -26,7 +26,7 @@ pub const PROPERTIES: &[Property] = &[
 ];
 
 /// The pair to boot: the node's own or the configured one, never one of each.
-fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
+pub(super) fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
     let own = (
         info_text(node, "deploy_kernel"),
         info_text(node, "deploy_ramdisk"),
@@ -102,7 +102,7 @@ fn may_read(url: &str, allowed: &[String]) -> bool {
 
 /// Characters that could end the kernel line or a script line are refused, not dropped: a parameter that
 /// silently changes is worse than an error.
-fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
+pub(super) fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
     if text.chars().any(|c| c.is_control()) || text.matches('"').count() % 2 != 0 {
         return Err(Fault::invalid(format!(
             "kernel_append_params of node {} has a control character or an unbalanced quote.",
@@ -110,6 +110,33 @@ fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
         )));
     }
     Ok(())
+}
+
+/// The deploy ramdisk with its command line.
+pub(super) fn plan(env: &Environment, node: &Node, params: &BootParams) -> Result<BootPlan, Fault> {
+    let (kernel, ramdisk) = images(env, node)?;
+    let append = node
+        .instance_info
+        .get("kernel_append_params")
+        .and_then(|v| v.as_str())
+        .map(str::to_owned)
+        .or_else(|| info_text(node, "kernel_append_params"))
+        .unwrap_or_else(|| "%default%".to_owned())
+        .replace("%default%", &env.kernel_append_params);
+    check_params(node, &append)?;
+    let mut line = format!(
+        "selinux=0 troubleshoot=0 text {append} ipa-api-url={}",
+        params.api_url
+    );
+    for (key, value) in &params.extra {
+        line.push_str(&format!(" {key}={value}"));
+    }
+    Ok(BootPlan {
+        kernel,
+        ramdisk,
+        kernel_params: line,
+        boot_device: "pxe",
+    })
 }
 
 impl BootInterface for IpxeBoot {
@@ -132,29 +159,7 @@ impl BootInterface for IpxeBoot {
         node: &Node,
         params: &BootParams,
     ) -> Result<Option<BootPlan>, Fault> {
-        let (kernel, ramdisk) = images(env, node)?;
-        let append = node
-            .instance_info
-            .get("kernel_append_params")
-            .and_then(|v| v.as_str())
-            .map(str::to_owned)
-            .or_else(|| info_text(node, "kernel_append_params"))
-            .unwrap_or_else(|| "%default%".to_owned())
-            .replace("%default%", &env.kernel_append_params);
-        check_params(node, &append)?;
-        let mut line = format!(
-            "selinux=0 troubleshoot=0 text {append} ipa-api-url={}",
-            params.api_url
-        );
-        for (key, value) in &params.extra {
-            line.push_str(&format!(" {key}={value}"));
-        }
-        Ok(Some(BootPlan {
-            kernel,
-            ramdisk,
-            kernel_params: line,
-            boot_device: "pxe",
-        }))
+        plan(env, node, params).map(Some)
     }
 }
 

@@ -9,7 +9,7 @@ pub const FAKE_HARDWARE: HardwareType = HardwareType {
     description: "Nodes without hardware",
     interfaces: &[
         (K::Bios, &["no-bios"]),
-        (K::Boot, &["fake", "ipxe"]),
+        (K::Boot, &["fake", "ipxe", "pxe"]),
         (K::Console, &["no-console"]),
         (K::Deploy, &["fake", "direct"]),
         (K::Firmware, &["no-firmware"]),

@@ -9,7 +9,7 @@ pub const IPMI: HardwareType = HardwareType {
     description: "Servers whose BMC speaks IPMI 2.0",
     interfaces: &[
         (K::Bios, &["no-bios"]),
-        (K::Boot, &["ipxe"]),
+        (K::Boot, &["ipxe", "pxe"]),
         (K::Console, &["no-console"]),
         (K::Deploy, &["direct"]),
         (K::Firmware, &["no-firmware"]),
