@@ -118,7 +118,7 @@ pub fn failure(run: &Run, node: &Node, error: &anyhow::Error) {
         println!("  last_error: {}", watch::text(&now, "last_error"));
     }
     // the last that each part of the way saw of this node
-    let events = watch::timeline(&node.name).unwrap_or_default();
+    let events = watch::whole_timeline(&node.name).unwrap_or_default();
     for source in ["dhcp", "tftp", "http", "agent", "image", "bmc"] {
         let last = events
             .iter()

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::API;
@@ -18,15 +18,31 @@ pub fn node(name: &str) -> Result<Value> {
     rest::get(API, &format!("/v1/nodes/{name}"), MICROVERSION)
 }
 
-/// The node's timeline, oldest first.
-pub fn timeline(name: &str) -> Result<Vec<Value>> {
-    let document = rest::get(API, &format!("/v1/nodes/{name}/timeline"), MICROVERSION)?;
-    let list = document
-        .get("timeline")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    Ok(list)
+/// The node's timeline after an event's id, oldest first.
+pub fn timeline(name: &str, after: u64) -> Result<Vec<Value>> {
+    let path = format!("/v1/nodes/{name}/timeline?after={after}&limit=1000");
+    let document = rest::get(API, &path, MICROVERSION)?;
+    let list = document.get("timeline").and_then(Value::as_array);
+    list.cloned().context("the timeline is not a list")
+}
+
+/// The whole timeline of the node.
+pub fn whole_timeline(name: &str) -> Result<Vec<Value>> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let more = timeline(name, last_id(&all))?;
+        if more.is_empty() {
+            return Ok(all);
+        }
+        all.extend(more);
+    }
+}
+
+fn last_id(events: &[Value]) -> u64 {
+    events
+        .last()
+        .and_then(|event| event.get("id")?.as_u64())
+        .unwrap_or(0)
 }
 
 /// A field as text; empty when it is absent or null.
@@ -38,33 +54,34 @@ pub fn text(value: &Value, field: &str) -> String {
     }
 }
 
-/// Prints changes until told to stop.
+/// Prints changes until told to stop. The timeline tells states with their reasons; without one, the node's own fields must do.
 pub fn watch(story: &Story, name: &str, stop: &AtomicBool) {
     let mut states = String::new();
     let mut error = String::new();
-    let mut seen = 0;
+    let mut seen = 0u64;
     loop {
         let last_round = stop.load(Ordering::SeqCst);
+        let events = timeline(name, seen);
+        if let Ok(events) = &events {
+            for event in events {
+                story.say(
+                    name,
+                    format!("{:<6} {}", text(event, "source"), text(event, "text")),
+                );
+            }
+            seen = seen.max(last_id(events));
+        }
         if let Ok(node) = node(name) {
             let now = describe(&node);
-            if now != states {
-                story.say(name, now.clone());
-                states = now;
+            if now != states && events.is_err() {
+                story.say(name, &now);
             }
+            states = now;
             let now = text(&node, "last_error");
             if now != error && !now.is_empty() {
                 story.say(name, format!("last_error: {now}"));
             }
             error = now;
-        }
-        if let Ok(events) = timeline(name) {
-            for event in events.iter().skip(seen) {
-                story.say(
-                    name,
-                    format!("  {}: {}", text(event, "source"), text(event, "text")),
-                );
-            }
-            seen = seen.max(events.len());
         }
         if last_round {
             return;
@@ -74,24 +91,11 @@ pub fn watch(story: &Story, name: &str, stop: &AtomicBool) {
 }
 
 fn describe(node: &Value) -> String {
-    let mut line = text(node, "provision_state");
     let target = text(node, "target_provision_state");
-    if !target.is_empty() {
-        line += &format!(" -> {target}");
-    }
-    line += &format!(", {}", text(node, "power_state"));
-    let target = text(node, "target_power_state");
-    if !target.is_empty() {
-        line += &format!(" -> {target}");
-    }
-    for field in ["clean_step", "deploy_step"] {
-        let step = node
-            .get(field)
-            .map(|step| text(step, "step"))
-            .unwrap_or_default();
-        if !step.is_empty() {
-            line += &format!(", step {step}");
-        }
-    }
-    line
+    let arrow = if target.is_empty() { "" } else { " -> " };
+    format!(
+        "{}{arrow}{target}, {}",
+        text(node, "provision_state"),
+        text(node, "power_state")
+    )
 }

@@ -78,7 +78,7 @@ chown "$owner" "$image"
 /// The Debian image, from the cache or built in one to three minutes.
 pub fn build(cache: &Cache) -> Result<Image> {
     let key = Key::default()
-        .with("layout", "1")
+        .with("layout", "2")
         .with("script", ROOT_SCRIPT)
         .with("packages", PACKAGES)
         .with("suite", SUITE);
@@ -87,7 +87,7 @@ pub fn build(cache: &Cache) -> Result<Image> {
         make_root(&root)?;
         assemble(&directory.join("debian.raw"), &root)?;
         std::fs::remove_file(root)?;
-        finish(directory, "debian")
+        finish(directory, "debian", "zstd")
     })?;
     Ok(Image::at(directory, "debian"))
 }

@@ -69,7 +69,7 @@ pub fn build(cache: &Cache) -> Result<Image> {
         )?;
         assemble(&directory.join("tiny.raw"), &kernel.image, &ramdisk)?;
         std::fs::remove_file(ramdisk)?;
-        finish(directory, "tiny")
+        finish(directory, "tiny", "zlib")
     })?;
     Ok(Image::at(directory, "tiny"))
 }
