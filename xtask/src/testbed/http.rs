@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -27,11 +27,33 @@ struct Shared {
     log: Mutex<File>,
     stop: AtomicBool,
     ranges: bool,
+    /// Bytes per second of each answer.
+    rate: Option<u64>,
 }
 
 impl FileServer {
     /// Serves a directory. With `ranges` false, requests for a part are answered with the whole, as simple servers do.
     pub fn start(address: &str, directory: &Path, log: &Path, ranges: bool) -> Result<FileServer> {
+        FileServer::start_with(address, directory, log, ranges, None)
+    }
+
+    /// Serves a directory with ranges, each answer at so many bytes per second: a transfer then takes as long as a test needs.
+    pub fn start_slow(
+        address: &str,
+        directory: &Path,
+        log: &Path,
+        rate: u64,
+    ) -> Result<FileServer> {
+        FileServer::start_with(address, directory, log, true, Some(rate))
+    }
+
+    fn start_with(
+        address: &str,
+        directory: &Path,
+        log: &Path,
+        ranges: bool,
+        rate: Option<u64>,
+    ) -> Result<FileServer> {
         let listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
@@ -40,6 +62,7 @@ impl FileServer {
             log: Mutex::new(File::options().create(true).append(true).open(log)?),
             stop: AtomicBool::new(false),
             ranges,
+            rate,
         });
         let inner = Arc::clone(&shared);
         let accept = std::thread::spawn(move || {
@@ -94,11 +117,17 @@ fn serve(shared: &Shared, stream: TcpStream) -> Result<()> {
         let (status, sent) = answer(shared, &request, &mut out)?;
         if let Ok(mut log) = shared.log.lock() {
             let range = request.range.as_deref().unwrap_or("-");
+            let how = if sent.is_ok() { "" } else { ", broken off" };
             writeln!(
                 log,
-                "{peer} {} {} {range} -> {status} {sent} bytes",
-                request.method, request.path
+                "{peer} {} {} {range} -> {status} {} bytes{how}",
+                request.method,
+                request.path,
+                sent.as_ref().unwrap_or_else(|broken| broken)
             )?;
+        }
+        if sent.is_err() {
+            return Ok(());
         }
         if request.close || shared.stop.load(Ordering::SeqCst) {
             return Ok(());
@@ -145,7 +174,12 @@ fn read_request(reader: &mut impl BufRead) -> Result<Option<Request>> {
     }
 }
 
-fn answer(shared: &Shared, request: &Request, out: &mut impl Write) -> Result<(u16, u64)> {
+/// Status and bytes of the body; the bytes are an error when the other side did not take all.
+fn answer(
+    shared: &Shared,
+    request: &Request,
+    out: &mut impl Write,
+) -> Result<(u16, std::result::Result<u64, u64>)> {
     let name = request.path.trim_start_matches('/');
     let safe = !name.is_empty()
         && !name
@@ -164,7 +198,7 @@ fn answer(shared: &Shared, request: &Request, out: &mut impl Write) -> Result<(u
             "HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
-        return Ok((404, 0));
+        return Ok((404, Ok(0)));
     };
     let size = file.metadata()?.len();
     let accept = if shared.ranges {
@@ -185,7 +219,7 @@ fn answer(shared: &Shared, request: &Request, out: &mut impl Write) -> Result<(u
                 out,
                 "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\n\r\n"
             )?;
-            return Ok((416, 0));
+            return Ok((416, Ok(0)));
         }
     };
     if status == 206 {
@@ -202,11 +236,40 @@ fn answer(shared: &Shared, request: &Request, out: &mut impl Write) -> Result<(u
         "{accept}Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
     )?;
     if request.method == "HEAD" {
-        return Ok((status, 0));
+        return Ok((status, Ok(0)));
     }
     file.seek(SeekFrom::Start(start))?;
-    let sent = std::io::copy(&mut file.take(length), out)?;
-    Ok((status, sent))
+    Ok((status, send(file, length, shared.rate, out)))
+}
+
+/// Sends `length` bytes, no faster than `rate` per second; gives how many went out.
+fn send(
+    file: File,
+    length: u64,
+    rate: Option<u64>,
+    out: &mut impl Write,
+) -> std::result::Result<u64, u64> {
+    let begun = Instant::now();
+    let mut part = file.take(length);
+    let mut buffer = vec![0; 64 << 10];
+    let mut sent = 0;
+    while sent < length {
+        let Ok(count @ 1..) = part.read(&mut buffer) else {
+            return Err(sent);
+        };
+        if out
+            .write_all(buffer.get(..count).unwrap_or_default())
+            .is_err()
+        {
+            return Err(sent);
+        }
+        sent += count as u64;
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(sent as f64 / rate.max(1) as f64);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+    }
+    Ok(sent)
 }
 
 /// One range of a `Range` header (RFC 9110, section 14.1.2) as first and last byte.

@@ -1,4 +1,4 @@
-//! A minimal client for looking at the API while the upstream client does the work: one GET, one JSON document.
+//! A minimal client of the API: for looking at it while the upstream client does the work, and for tests without that client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,6 +23,28 @@ pub fn request(
     path: &str,
     microversion: &str,
 ) -> Result<(u16, String)> {
+    send(address, method, path, microversion, None)
+}
+
+/// One request, with a JSON document or without; gives status and body.
+pub fn send(
+    address: &str,
+    method: &str,
+    path: &str,
+    microversion: &str,
+    document: Option<&Value>,
+) -> Result<(u16, String)> {
+    let content = match document {
+        None => String::new(),
+        Some(document) => {
+            let text = document.to_string();
+            format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+                text.len()
+            )
+        }
+    };
+    let end = if content.is_empty() { "\r\n" } else { "" };
     let target = address
         .parse()
         .with_context(|| format!("{address} is no address"))?;
@@ -32,7 +54,7 @@ pub fn request(
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\nX-OpenStack-Ironic-API-Version: {microversion}\r\n\
-         Connection: close\r\n\r\n"
+         Connection: close\r\n{content}{end}"
     )?;
     let mut data = Vec::new();
     stream.read_to_end(&mut data)?;
