@@ -200,7 +200,8 @@ async fn attempt_patch(
             Ok::<(), Fault>(())
         })
     };
-    let roots: Vec<String> = patch.iter().map(Operation::root).collect();
+    let mut roots: Vec<String> = patch.iter().map(Operation::root).collect();
+    roots.dedup();
     let event = call.event(format!("{} patched", roots.join(", ")));
     call.store()
         .update_node(before.id, Some(before.revision), false, change, event)

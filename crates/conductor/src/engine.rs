@@ -609,7 +609,11 @@ fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault:
     let text = if text.contains(&cx.node.id.to_string()) {
         text
     } else {
-        format!("The {} of node {} failed: {text}", flow.title, cx.node.label())
+        format!(
+            "The {} of node {} failed: {text}",
+            flow.title,
+            cx.node.label()
+        )
     };
     abandon(cx, flow, text, None)
 }

@@ -109,7 +109,9 @@ fn draw(delay: &FakeDelay) -> Duration {
 fn timing(config: &Config) -> Timing {
     let usual = Timing::default();
     Timing {
-        total: usual.total.min(config.ipmi.command_retry_timeout.max(usual.first_timeout)),
+        total: usual
+            .total
+            .min(config.ipmi.command_retry_timeout.max(usual.first_timeout)),
         ..usual
     }
 }

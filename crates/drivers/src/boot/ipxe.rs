@@ -103,7 +103,7 @@ fn may_read(url: &str, allowed: &[String]) -> bool {
 /// Characters that could end the kernel line or a script line are refused, not dropped: a parameter that
 /// silently changes is worse than an error.
 pub(super) fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
-    if text.chars().any(|c| c.is_control()) || text.matches('"').count() % 2 != 0 {
+    if text.chars().any(|c| c.is_control()) || !text.matches('"').count().is_multiple_of(2) {
         return Err(Fault::invalid(format!(
             "kernel_append_params of node {} has a control character or an unbalanced quote.",
             node.label()

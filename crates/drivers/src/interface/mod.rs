@@ -18,6 +18,9 @@ use bessemer_model::{Fault, InterfaceKind, Node};
 
 use crate::Bmcs;
 
+/// Kernel and ramdisk of an architecture.
+pub type DeployImages = Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>;
+
 /// What every interface implementation may use; one per process.
 #[derive(Clone)]
 pub struct Environment {
@@ -30,7 +33,7 @@ pub struct Environment {
     /// `[ipmi] disable_boot_timeout`.
     pub ipmi_disable_boot_timeout: bool,
     /// `[conductor] deploy_kernel` and `deploy_ramdisk` for an architecture, used when `driver_info` has none.
-    pub deploy_images: Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>,
+    pub deploy_images: DeployImages,
     /// `[conductor] file_url_allowed_paths`: where `file://` URLs of `driver_info` may point.
     pub file_url_allowed_paths: Vec<String>,
     /// `[pxe] kernel_append_params`.
