@@ -199,6 +199,8 @@ async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
         // small that the planner thinks it cheap.
         .options([
             ("enable_seqscan", "off"),
+            // With it, a plan that has no other way costs so much that compiling it seems worth half a second.
+            ("jit", "off"),
             // A controller that is stopped in the middle of a transaction must not hold up the others.
             ("idle_in_transaction_session_timeout", "5s"),
             ("lock_timeout", lock_timeout.as_str()),
