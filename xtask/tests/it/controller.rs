@@ -1,6 +1,6 @@
 //! The server as a process that can be killed and started again over the same state, and its API.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ impl Controller {
     }
 }
 
-fn launch(program: &PathBuf, config: &PathBuf, log: &PathBuf) -> Result<Daemon> {
+fn launch(program: &Path, config: &Path, log: &Path) -> Result<Daemon> {
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(config);
     let mut daemon = Daemon::start("bessemer serve", &mut command, log)?;
