@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use bessemer_lab::Fault;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bad_input::{World, assert_says};
 use crate::harness::{Image, RealAgent, Step};
@@ -16,7 +16,11 @@ fn run(program: &str, arguments: &[&str]) {
         .args(arguments)
         .output()
         .unwrap_or_else(|error| panic!("this test needs the program {program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A host whose firmware hangs, so that its BMC does what it is told and the agent is a process of ours.
@@ -31,11 +35,21 @@ struct Machine {
 impl Machine {
     async fn new() -> Self {
         let mut world = World::new(|_| {}).await;
-        world.lab.set_fault("h0", Fault::NeverBoots, true, None).unwrap();
+        world
+            .lab
+            .set_fault("h0", Fault::NeverBoots, true, None)
+            .unwrap();
         world.available().await;
         world
             .api
-            .set("h0", &[("properties/capabilities", serde_json::json!("boot_mode:bios"))])
+            .set(
+                "h0",
+                &[
+                    ("properties/capabilities", json!("boot_mode:bios")),
+                    // without a hint an agent takes no disk of less than 4 GiB
+                    ("properties/root_device", json!({"serial": "scenario"})),
+                ],
+            )
             .await;
         let agent = RealAgent::new(
             world.site.path("machine"),
@@ -50,10 +64,21 @@ impl Machine {
             *byte = u8::try_from(index * 7 % 253).unwrap();
         }
         std::fs::write(&raw, bytes).unwrap();
-        run("sgdisk", &["-n", "1:2048:+4M", "-c", "1:root", raw.to_str().unwrap()]);
+        run(
+            "sgdisk",
+            &["-n", "1:2048:+4M", "-c", "1:root", raw.to_str().unwrap()],
+        );
         run(
             "qemu-img",
-            &["convert", "-f", "raw", "-O", "qcow2", raw.to_str().unwrap(), qcow2.to_str().unwrap()],
+            &[
+                "convert",
+                "-f",
+                "raw",
+                "-O",
+                "qcow2",
+                raw.to_str().unwrap(),
+                qcow2.to_str().unwrap(),
+            ],
         );
         let images = &world.site.images;
         let raw = images.put("disk.raw", "raw", &std::fs::read(raw).unwrap());
@@ -77,7 +102,10 @@ impl Machine {
         self.begin(image).await;
         let error = self.world.api.failed("h0", "deploy failed").await;
         self.agent.power_off();
-        assert_says(&error, &[&["Deploy step deploy.write_image", "node h0"], parts].concat());
+        assert_says(
+            &error,
+            &[&["Deploy step deploy.write_image", "node h0"], parts].concat(),
+        );
         let node = self.world.api.node("h0").await;
         assert_eq!(node["power_state"], "power off");
         error
@@ -98,7 +126,10 @@ impl Machine {
     /// Neither end of the disk has anything that looks like a system.
     fn wiped(&self, size: u64) {
         for offset in [0, size - 64 * 1024] {
-            assert!(self.agent.read(offset, 64 * 1024).iter().all(|b| *b == 0), "something is left at {offset}");
+            assert!(
+                self.agent.read(offset, 64 * 1024).iter().all(|b| *b == 0),
+                "something is left at {offset}"
+            );
         }
     }
 
@@ -149,18 +180,39 @@ async fn disk_that_is_smaller_than_the_image() {
 async fn qcow2_with_a_backing_file() {
     let mut world = World::new(|_| {}).await;
     world.life.enrol().await;
-    world.api.set("h0", &[("automated_clean", serde_json::json!(false))]).await;
+    world
+        .api
+        .set("h0", &[("automated_clean", json!(false))])
+        .await;
     world.life.step(Step::Manage).await;
     world.life.step(Step::Provide).await;
     let path = world.site.path("backed.qcow2");
     run(
         "qemu-img",
-        &["create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", path.to_str().unwrap(), "8M"],
+        &[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-u",
+            "-b",
+            "/etc/passwd",
+            "-F",
+            "raw",
+            path.to_str().unwrap(),
+            "8M",
+        ],
     );
-    let backed = world.site.images.put("backed.qcow2", "qcow2", &std::fs::read(&path).unwrap());
+    let backed = world
+        .site
+        .images
+        .put("backed.qcow2", "qcow2", &std::fs::read(&path).unwrap());
     world.deploy(&backed).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &["Deploy of node h0", "backed.qcow2", "backing file"]);
+    assert_says(
+        &error,
+        &["Deploy of node h0", "backed.qcow2", "backing file"],
+    );
     assert_eq!(world.lab.log().unwrap().events("h0", "power_on").count(), 0);
     world.deploy_again().await;
     world.end().await;

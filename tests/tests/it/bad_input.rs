@@ -9,7 +9,8 @@ use bessemer_lab::{Fault, LabProcess};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Api, Binary, Controller, Image, Life, PATIENCE, Program, Site, Step, assert_no_violations, program, until,
+    Api, Binary, Controller, Image, Life, PATIENCE, Program, Site, Step, assert_no_violations,
+    program, until,
 };
 
 /// One host and a controller.
@@ -32,7 +33,12 @@ impl World {
         change(&mut config);
         let controller = Controller::start(config, None).await;
         let api = Api::new(site.url(1));
-        let life = Life::new(api.clone(), lab.hosts[0].clone(), image.clone(), &lab.log_path);
+        let life = Life::new(
+            api.clone(),
+            lab.hosts[0].clone(),
+            image.clone(),
+            &lab.log_path,
+        );
         Self {
             site,
             lab,
@@ -46,13 +52,17 @@ impl World {
     /// Enrolled and available without cleaning.
     pub async fn available(&mut self) {
         self.life.enrol().await;
-        self.api.set("h0", &[("automated_clean", json!(false))]).await;
+        self.api
+            .set("h0", &[("automated_clean", json!(false))])
+            .await;
         self.life.step(Step::Manage).await;
         self.life.step(Step::Provide).await;
     }
 
     pub async fn deploy(&self, image: &Image) {
-        self.api.set("h0", &[("instance_info", image.instance_info())]).await;
+        self.api
+            .set("h0", &[("instance_info", image.instance_info())])
+            .await;
         self.api.provision("h0", json!({"target": "active"})).await;
     }
 
@@ -83,14 +93,20 @@ pub fn assert_says(sentence: &str, parts: &[&str]) {
 async fn wrong_bmc_password() {
     let mut world = World::new(|_| {}).await;
     let right = world.life.host.bmc_password.clone();
-    let bmc = format!("{}:{}", world.life.host.bmc_address, world.life.host.bmc_port);
+    let bmc = format!(
+        "{}:{}",
+        world.life.host.bmc_address, world.life.host.bmc_port
+    );
     world.life.host.bmc_password = "not-the-password".into();
     world.life.enrol().await;
     world.api.provision("h0", json!({"target": "manage"})).await;
     let error = world.api.failed("h0", "enroll").await;
     assert_says(&error, &["power state", "node", &bmc, "password"]);
     assert!(!error.contains("not-the-password"));
-    world.api.set("h0", &[("driver_info/ipmi_password", json!(right))]).await;
+    world
+        .api
+        .set("h0", &[("driver_info/ipmi_password", json!(right))])
+        .await;
     world.life.step(Step::Manage).await;
     world.end().await;
 }
@@ -98,23 +114,41 @@ async fn wrong_bmc_password() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreachable_bmc() {
     let mut world = World::new(|_| {}).await;
-    let bmc = format!("{}:{}", world.life.host.bmc_address, world.life.host.bmc_port);
-    world.lab.set_fault("h0", Fault::BmcUnreachable, true, None).unwrap();
+    let bmc = format!(
+        "{}:{}",
+        world.life.host.bmc_address, world.life.host.bmc_port
+    );
+    world
+        .lab
+        .set_fault("h0", Fault::BmcUnreachable, true, None)
+        .unwrap();
     world.life.enrol().await;
     world.api.provision("h0", json!({"target": "manage"})).await;
     let error = world.api.failed("h0", "enroll").await;
     assert_says(&error, &["power state", "node", &bmc, "check"]);
-    world.lab.set_fault("h0", Fault::BmcUnreachable, false, None).unwrap();
+    world
+        .lab
+        .set_fault("h0", Fault::BmcUnreachable, false, None)
+        .unwrap();
     world.life.step(Step::Manage).await;
 
     // and in the middle of a deploy: nothing is left half done
-    world.api.set("h0", &[("automated_clean", json!(false))]).await;
+    world
+        .api
+        .set("h0", &[("automated_clean", json!(false))])
+        .await;
     world.life.step(Step::Provide).await;
-    world.lab.set_fault("h0", Fault::BmcUnreachable, true, None).unwrap();
+    world
+        .lab
+        .set_fault("h0", Fault::BmcUnreachable, true, None)
+        .unwrap();
     world.deploy(&world.image).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &[&bmc, "check"]);
-    world.lab.set_fault("h0", Fault::BmcUnreachable, false, None).unwrap();
+    assert_says(&error, &["deploy of node h0", &bmc, "check"]);
+    world
+        .lab
+        .set_fault("h0", Fault::BmcUnreachable, false, None)
+        .unwrap();
     world.deploy_again().await;
     world.end().await;
 }
@@ -129,7 +163,15 @@ async fn image_that_is_not_there() {
     };
     world.deploy(&image).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &["Deploy of node h0", "no-such-image.raw", "404", "check image_source"]);
+    assert_says(
+        &error,
+        &[
+            "Deploy of node h0",
+            "no-such-image.raw",
+            "404",
+            "check image_source",
+        ],
+    );
     // nothing was switched for it
     let log = world.lab.log().unwrap();
     assert_eq!(log.events("h0", "power_on").count(), 0);
@@ -147,7 +189,15 @@ async fn image_server_that_is_away() {
     };
     world.deploy(&image).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &["Deploy of node h0", "away.raw", "cannot be reached", "check image_source"]);
+    assert_says(
+        &error,
+        &[
+            "Deploy of node h0",
+            "away.raw",
+            "cannot be reached",
+            "check image_source",
+        ],
+    );
     world.deploy_again().await;
     world.end().await;
 }
@@ -161,20 +211,50 @@ async fn a_mac_that_never_shows_up() {
     .await;
     world.life.enrol().await;
     world.life.step(Step::Manage).await;
-    world.lab.set_fault("h0", Fault::NoNetwork, true, None).unwrap();
-    world.api.provision("h0", json!({"target": "provide"})).await;
+    world
+        .lab
+        .set_fault("h0", Fault::NoNetwork, true, None)
+        .unwrap();
+    world
+        .api
+        .provision("h0", json!({"target": "provide"}))
+        .await;
     let error = world.api.failed("h0", "clean failed").await;
-    assert_says(&error, &["Timeout", "node h0", "No DHCP request was seen", "check", "MAC"]);
+    assert_says(
+        &error,
+        &[
+            "Timeout",
+            "node h0",
+            "No DHCP request was seen",
+            "check",
+            "MAC",
+        ],
+    );
     let node = world.api.node("h0").await;
     assert_eq!(node["maintenance"], false, "nothing was erased yet");
     world.api.provision("h0", json!({"target": "manage"})).await;
     world.api.wait_for("h0", "manageable").await;
-    world.api.set("h0", &[("automated_clean", json!(false))]).await;
+    world
+        .api
+        .set("h0", &[("automated_clean", json!(false))])
+        .await;
     world.life.step(Step::Provide).await;
     world.deploy(&world.image).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &["Timeout", "node h0", "No DHCP request was seen", "check", "MAC"]);
-    world.lab.set_fault("h0", Fault::NoNetwork, false, None).unwrap();
+    assert_says(
+        &error,
+        &[
+            "Timeout",
+            "node h0",
+            "No DHCP request was seen",
+            "check",
+            "MAC",
+        ],
+    );
+    world
+        .lab
+        .set_fault("h0", Fault::NoNetwork, false, None)
+        .unwrap();
     world.deploy_again().await;
     world.end().await;
 }
@@ -185,24 +265,49 @@ async fn disks_that_fail() {
     let mut world = World::new(|_| {}).await;
     world.life.enrol().await;
     world.life.step(Step::Manage).await;
-    world.lab.set_fault("h0", Fault::EraseFails, true, None).unwrap();
-    world.api.provision("h0", json!({"target": "provide"})).await;
+    world
+        .lab
+        .set_fault("h0", Fault::EraseFails, true, None)
+        .unwrap();
+    world
+        .api
+        .provision("h0", json!({"target": "provide"}))
+        .await;
     let error = world.api.failed("h0", "clean failed").await;
-    assert_says(&error, &["Clean step deploy.erase_devices", "node h0", "/dev/sda"]);
+    assert_says(
+        &error,
+        &["Clean step deploy.erase_devices", "node h0", "/dev/sda"],
+    );
     let node = world.api.node("h0").await;
-    assert_eq!((&node["maintenance"], &node["fault"]), (&json!(true), &json!("clean failure")));
-    world.lab.set_fault("h0", Fault::EraseFails, false, None).unwrap();
-    let maintenance = world.api.call(reqwest::Method::DELETE, "/v1/nodes/h0/maintenance", None).await.unwrap();
+    assert_eq!(
+        (&node["maintenance"], &node["fault"]),
+        (&json!(true), &json!("clean failure"))
+    );
+    world
+        .lab
+        .set_fault("h0", Fault::EraseFails, false, None)
+        .unwrap();
+    let maintenance = world
+        .api
+        .call(reqwest::Method::DELETE, "/v1/nodes/h0/maintenance", None)
+        .await
+        .unwrap();
     assert_eq!(maintenance.status, 202);
     world.api.provision("h0", json!({"target": "manage"})).await;
     world.api.wait_for("h0", "manageable").await;
     world.life.step(Step::Provide).await;
 
-    world.lab.set_fault("h0", Fault::WriteFails, true, None).unwrap();
+    world
+        .lab
+        .set_fault("h0", Fault::WriteFails, true, None)
+        .unwrap();
     world.deploy(&world.image).await;
     let error = world.api.failed("h0", "deploy failed").await;
     assert_says(&error, &["Deploy step deploy.write_image", "node h0"]);
-    world.lab.set_fault("h0", Fault::WriteFails, false, None).unwrap();
+    world
+        .lab
+        .set_fault("h0", Fault::WriteFails, false, None)
+        .unwrap();
     world.deploy_again().await;
     world.end().await;
 }
@@ -226,8 +331,15 @@ done
 /// Whether an ordinary user may make namespaces here; root may in any case.
 fn namespaces() -> Vec<&'static str> {
     let user = ["-U", "-r", "-m", "--"];
-    let allowed = Command::new("unshare").args(user).arg("true").stderr(Stdio::null()).status();
-    if allowed.expect("this test needs unshare (util-linux)").success() {
+    let allowed = Command::new("unshare")
+        .args(user)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status();
+    if allowed
+        .expect("this test needs unshare (util-linux)")
+        .success()
+    {
         user.to_vec()
     } else {
         vec!["-m", "--"]
@@ -244,7 +356,11 @@ async fn full_disk_of_the_controller() {
     let file = site.settings_file(
         "one",
         1,
-        &[("DEFAULT", state.as_str()), ("netboot", "enabled = false"), ("fake", "deploy_delay = 2")],
+        &[
+            ("DEFAULT", state.as_str()),
+            ("netboot", "enabled = false"),
+            ("fake", "deploy_delay = 2"),
+        ],
     );
     let log = std::fs::File::create(site.path("one.log")).unwrap();
     let mut shell = Command::new("unshare")
@@ -272,8 +388,17 @@ async fn full_disk_of_the_controller() {
         }
     };
     let api = Api::new(site.url(1));
-    until("the API answers", PATIENCE, async || api.call(reqwest::Method::GET, "/v1", None).await.ok()).await;
-    let create = async |name: &str| api.post("/v1/nodes", &json!({"name": name, "driver": "fake-hardware"})).await;
+    until("the API answers", PATIENCE, async || {
+        api.call(reqwest::Method::GET, "/v1", None).await.ok()
+    })
+    .await;
+    let create = async |name: &str| {
+        api.post(
+            "/v1/nodes",
+            &json!({"name": name, "driver": "fake-hardware"}),
+        )
+        .await
+    };
     assert_eq!(create("busy").await.status, 201);
     api.set("busy", &[("automated_clean", json!(false))]).await;
     for (target, state) in [("manage", "manageable"), ("provide", "available")] {
@@ -289,7 +414,10 @@ async fn full_disk_of_the_controller() {
     })
     .await;
     assert_eq!(refused.status, 503, "{refused:?}");
-    assert_says(&refused.body.to_string(), &["database cannot be written", "check free space"]);
+    assert_says(
+        &refused.body.to_string(),
+        &["database cannot be written", "check free space"],
+    );
     // it reads on, and nothing that was acknowledged is lost
     assert_eq!(api.node("busy").await["provision_state"], "deploying");
     // for longer than the step takes, so that its outcome cannot be saved
@@ -301,7 +429,10 @@ async fn full_disk_of_the_controller() {
     }
     assert_eq!(api.node("busy").await["provision_state"], "deploying");
     assert_eq!(order("free"), "freed");
-    until("a write is accepted again", PATIENCE, async || (create("later").await.status == 201).then_some(())).await;
+    until("a write is accepted again", PATIENCE, async || {
+        (create("later").await.status == 201).then_some(())
+    })
+    .await;
     let node = api.wait_for("busy", "active").await;
     assert_eq!(node["last_error"], Value::Null);
     drop(orders);
@@ -314,7 +445,12 @@ async fn a_second_controller_at_the_same_address() {
     let site = Site::new().await;
     let file = site.settings_file("one", 1, &[("netboot", "enabled = false")]);
     let running = Program::start(&file, &site.url(1)).await;
-    let second = Command::new(program(Binary::Server)).arg("serve").arg("--config").arg(&file).output().unwrap();
+    let second = Command::new(program(Binary::Server))
+        .arg("serve")
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_says(&said, &["API cannot listen on", "[api] host_ip and port"]);

@@ -21,15 +21,30 @@ async fn one_host(database: Database) {
     let mut lab = site.lab(&site.lab_settings(1));
     let controller = Controller::start(on(&site, &database), None).await;
     let api = Api::new(site.url(1));
-    let mut life = Life::new(api.clone(), lab.hosts[0].clone(), image.clone(), &lab.log_path);
+    let mut life = Life::new(
+        api.clone(),
+        lab.hosts[0].clone(),
+        image.clone(),
+        &lab.log_path,
+    );
     let began = Instant::now();
     let node = life.whole(&Step::LIFE).await;
-    println!("a life on {}: {:.1} s", database.name, began.elapsed().as_secs_f64());
+    println!(
+        "a life on {}: {:.1} s",
+        database.name,
+        began.elapsed().as_secs_f64()
+    );
     assert_clean_life(lab.log().unwrap(), "h0", &image, &Step::LIFE);
     assert_eq!(node["provision_state"], "available");
     assert_eq!(node["instance_info"], json!({}));
     assert_eq!(node["power_state"], "power off");
-    for gone in ["reservation", "target_provision_state", "target_power_state", "fault", "maintenance_reason"] {
+    for gone in [
+        "reservation",
+        "target_provision_state",
+        "target_power_state",
+        "fault",
+        "maintenance_reason",
+    ] {
         assert_eq!(node[gone], Value::Null, "{gone}");
     }
     let internal = node["driver_internal_info"].as_object().unwrap();
@@ -58,7 +73,13 @@ async fn twenty_hosts_at_once_with_losses() {
     let mut lab = site.lab(&settings);
     let controller = Controller::start(site.config(), None).await;
     let api = Api::new(site.url(1));
-    let steps = [Step::Manage, Step::Provide, Step::Deploy, Step::Reboot, Step::Undeploy];
+    let steps = [
+        Step::Manage,
+        Step::Provide,
+        Step::Deploy,
+        Step::Reboot,
+        Step::Undeploy,
+    ];
     let began = Instant::now();
     let mut lives = tokio::task::JoinSet::new();
     for host in lab.hosts.clone() {

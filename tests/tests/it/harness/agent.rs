@@ -17,7 +17,12 @@ impl RealAgent {
     pub fn new(directory: PathBuf, mac: &str, api: &str, disk_bytes: u64) -> Self {
         let block = directory.join("sys/block/sda");
         let card = directory.join("sys/class/net/eth0");
-        for path in [block.join("queue"), card.join("device"), directory.join("dev"), directory.join("proc")] {
+        for path in [
+            block.join("queue"),
+            card.join("device"),
+            directory.join("dev"),
+            directory.join("proc"),
+        ] {
             std::fs::create_dir_all(path).unwrap();
         }
         for (path, text) in [
@@ -48,7 +53,11 @@ impl RealAgent {
     /// Another disk, full of old data at both ends.
     pub fn resize(&self, bytes: u64) {
         use std::os::unix::fs::FileExt;
-        std::fs::write(self.directory.join("sys/block/sda/size"), format!("{}\n", bytes / 512)).unwrap();
+        std::fs::write(
+            self.directory.join("sys/block/sda/size"),
+            format!("{}\n", bytes / 512),
+        )
+        .unwrap();
         let file = std::fs::File::create(self.disk()).unwrap();
         file.set_len(bytes).unwrap();
         for offset in [0, bytes / 2, bytes - 4096] {
@@ -60,7 +69,10 @@ impl RealAgent {
     pub fn read(&self, offset: u64, length: usize) -> Vec<u8> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; length];
-        std::fs::File::open(self.disk()).unwrap().read_exact_at(&mut bytes, offset).unwrap();
+        std::fs::File::open(self.disk())
+            .unwrap()
+            .read_exact_at(&mut bytes, offset)
+            .unwrap();
         bytes
     }
 
@@ -73,8 +85,19 @@ impl RealAgent {
             .open(self.directory.join("agent.log"))
             .unwrap();
         let mut command = Command::new(program(Binary::Agent));
-        command.args(["--api-url", &self.api, "--listen", "127.0.0.1:0", "--advertise", "127.0.0.1"]);
-        for (option, part) in [("--sysfs", "sys"), ("--procfs", "proc"), ("--dev-dir", "dev")] {
+        command.args([
+            "--api-url",
+            &self.api,
+            "--listen",
+            "127.0.0.1:0",
+            "--advertise",
+            "127.0.0.1",
+        ]);
+        for (option, part) in [
+            ("--sysfs", "sys"),
+            ("--procfs", "proc"),
+            ("--dev-dir", "dev"),
+        ] {
             command.arg(option).arg(self.directory.join(part));
         }
         let bootif = format!("BOOTIF=01-{}", self.mac.replace(':', "-"));

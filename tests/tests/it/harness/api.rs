@@ -47,7 +47,12 @@ impl Api {
 
     /// # Errors
     /// When no whole answer came.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Unreachable> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, Unreachable> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
@@ -68,19 +73,27 @@ impl Api {
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        self.call(Method::GET, path, None).await.expect("the API does not answer")
+        self.call(Method::GET, path, None)
+            .await
+            .expect("the API does not answer")
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
-        self.call(Method::POST, path, Some(body)).await.expect("the API does not answer")
+        self.call(Method::POST, path, Some(body))
+            .await
+            .expect("the API does not answer")
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Reply {
-        self.call(Method::PUT, path, Some(body)).await.expect("the API does not answer")
+        self.call(Method::PUT, path, Some(body))
+            .await
+            .expect("the API does not answer")
     }
 
     pub async fn patch(&self, path: &str, body: &Value) -> Reply {
-        self.call(Method::PATCH, path, Some(body)).await.expect("the API does not answer")
+        self.call(Method::PATCH, path, Some(body))
+            .await
+            .expect("the API does not answer")
     }
 
     pub async fn node(&self, name: &str) -> Value {
@@ -93,7 +106,9 @@ impl Api {
             .iter()
             .map(|(path, value)| json!({"op": "add", "path": format!("/{path}"), "value": value}))
             .collect();
-        self.patch(&format!("/v1/nodes/{name}"), &Value::Array(patch)).await.ok();
+        self.patch(&format!("/v1/nodes/{name}"), &Value::Array(patch))
+            .await
+            .ok();
     }
 
     /// Asks for a provision verb; the request must be accepted.
@@ -117,10 +132,15 @@ impl Api {
                 return node;
             }
             let ended = node["target_provision_state"].is_null()
-                || node["provision_state"].as_str().is_some_and(|s| s.ends_with("failed"));
+                || node["provision_state"]
+                    .as_str()
+                    .is_some_and(|s| s.ends_with("failed"));
             // seen twice: the request may have been accepted just now
             if ended && last["provision_state"] == node["provision_state"] {
-                panic!("{what}: it ended in {} with {}", node["provision_state"], node["last_error"]);
+                panic!(
+                    "{what}: it ended in {} with {}",
+                    node["provision_state"], node["last_error"]
+                );
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
@@ -140,12 +160,15 @@ impl Api {
         let node = until(&what, PATIENCE, async || {
             let node = self.node(name).await;
             assert!(
-                !["active", "available"].contains(&node["provision_state"].as_str().unwrap_or("")) || state == node["provision_state"],
+                !["active", "available"].contains(&node["provision_state"].as_str().unwrap_or(""))
+                    || state == node["provision_state"],
                 "{what}: it is {}",
                 node["provision_state"]
             );
-            (node["provision_state"] == state && node["last_error"].is_string() && node["reservation"].is_null())
-                .then_some(node)
+            (node["provision_state"] == state
+                && node["last_error"].is_string()
+                && node["reservation"].is_null())
+            .then_some(node)
         })
         .await;
         node["last_error"].as_str().unwrap().to_owned()
@@ -153,7 +176,14 @@ impl Api {
 
     /// What happened to the node, for a failed test's output.
     pub async fn timeline(&self, name: &str) -> String {
-        match self.call(Method::GET, &format!("/v1/nodes/{name}/timeline?limit=40"), None).await {
+        match self
+            .call(
+                Method::GET,
+                &format!("/v1/nodes/{name}/timeline?limit=40"),
+                None,
+            )
+            .await
+        {
             Ok(reply) => format!("{:#}", reply.body),
             Err(Unreachable) => "the API does not answer".to_owned(),
         }

@@ -39,7 +39,9 @@ impl Controller {
                 match Server::start(config.clone(), probe.clone()).await {
                     Ok(server) => break server,
                     // the sockets of the one before are closed by tasks that are still being dropped
-                    Err(error) if format!("{error:#}").contains("in use") && Instant::now() < deadline => {
+                    Err(error)
+                        if format!("{error:#}").contains("in use") && Instant::now() < deadline =>
+                    {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                     Err(error) => {
@@ -83,7 +85,10 @@ impl Controller {
         drop(self.stop.take());
         let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.ended).await;
         self.shut_down();
-        ended.expect("the controller does not stop").unwrap().unwrap();
+        ended
+            .expect("the controller does not stop")
+            .unwrap()
+            .unwrap();
     }
 
     fn shut_down(&mut self) {
@@ -116,7 +121,11 @@ impl Program {
 
     /// Runs a command whose output goes to the end of a file.
     pub fn spawn(mut command: Command, log: &Path) -> Self {
-        let output = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        let output = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -137,7 +146,11 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the controller ended ({status}):\n{}", self.said());
             }
-            assert!(Instant::now() < deadline, "the controller does not answer:\n{}", self.said());
+            assert!(
+                Instant::now() < deadline,
+                "the controller does not answer:\n{}",
+                self.said()
+            );
             tokio::time::sleep(POLL / 5).await;
         }
         self
@@ -172,7 +185,11 @@ impl Program {
                 assert!(status.success(), "{status}:\n{}", self.said());
                 return;
             }
-            assert!(Instant::now() < deadline, "it does not stop:\n{}", self.said());
+            assert!(
+                Instant::now() < deadline,
+                "it does not stop:\n{}",
+                self.said()
+            );
             tokio::time::sleep(POLL).await;
         }
     }

@@ -54,7 +54,9 @@ impl Images {
             loaders: LoaderSettings::default(),
             templates_dir: None,
         };
-        let service = Netboot::bind(settings, Arc::new(MemoryDirectory::default())).await.unwrap();
+        let service = Netboot::bind(settings, Arc::new(MemoryDirectory::default()))
+            .await
+            .unwrap();
         let url = format!("http://{}", service.addresses().http[0]);
         let stop = CancellationToken::new();
         tokio::spawn(service.run(stop.clone()));

@@ -45,7 +45,10 @@ impl Step {
     ];
 
     fn is_power(self) -> bool {
-        matches!(self, Self::PowerOff | Self::SoftPowerOff | Self::PowerOn | Self::Reboot)
+        matches!(
+            self,
+            Self::PowerOff | Self::SoftPowerOff | Self::PowerOn | Self::Reboot
+        )
     }
 
     fn target(self) -> &'static str {
@@ -128,7 +131,10 @@ impl Life {
             "properties": {"cpu_arch": host.cpu_arch, "capabilities": format!("boot_mode:{mode}")},
         });
         self.create("/v1/nodes", &node).await;
-        let found = self.ask(Method::GET, &format!("/v1/nodes/{}", host.name), None).await.ok();
+        let found = self
+            .ask(Method::GET, &format!("/v1/nodes/{}", host.name), None)
+            .await
+            .ok();
         let port = json!({"node_uuid": found["uuid"], "address": host.mac});
         self.create("/v1/ports", &port).await;
     }
@@ -140,10 +146,15 @@ impl Life {
             match self.api.call(Method::POST, path, Some(body)).await {
                 Ok(reply) if reply.status == 201 => return,
                 Ok(reply) if reply.status == 409 && self.patient => return,
-                Ok(reply) if reply.status != 503 || !self.patient => panic!("POST {path}: {reply:?}"),
+                Ok(reply) if reply.status != 503 || !self.patient => {
+                    panic!("POST {path}: {reply:?}")
+                }
                 Ok(_) | Err(Unreachable) => {}
             }
-            assert!(self.patient && Instant::now() < deadline, "POST {path}: no answer");
+            assert!(
+                self.patient && Instant::now() < deadline,
+                "POST {path}: no answer"
+            );
             tokio::time::sleep(POLL).await;
         }
     }
@@ -167,7 +178,8 @@ impl Life {
         let log = self.log.refresh().unwrap();
         Seen {
             writes: log.image_writes(&name).len(),
-            power_changes: log.events(&name, "power_on").count() + log.events(&name, "power_off").count(),
+            power_changes: log.events(&name, "power_on").count()
+                + log.events(&name, "power_off").count(),
             ons: log.events(&name, "power_on").count(),
             local_boots: booted(log, &name),
         }
@@ -205,12 +217,18 @@ impl Life {
                 }
                 Stand::Ask => {
                     let (part, body) = self.request(step);
-                    match self.api.call(Method::PUT, &format!("{path}/states/{part}"), Some(&body)).await {
+                    match self
+                        .api
+                        .call(Method::PUT, &format!("{path}/states/{part}"), Some(&body))
+                        .await
+                    {
                         Ok(reply) if reply.status == 202 => accepted = true,
                         // locked at this moment, or too busy
                         Ok(reply) if matches!(reply.status, 409 | 503) => {}
                         Ok(reply) => panic!("{step:?} of {}: {reply:?}", self.host.name),
-                        Err(Unreachable) => assert!(self.patient, "{step:?}: the API does not answer"),
+                        Err(Unreachable) => {
+                            assert!(self.patient, "{step:?}: the API does not answer")
+                        }
                     }
                     continue;
                 }
@@ -238,7 +256,10 @@ impl Life {
         let state = node["provision_state"].as_str().unwrap_or_default();
         let failed = state.ends_with("failed") || state == "error" || node["maintenance"] == true;
         let error = &node["last_error"];
-        let error_ends = accepted && !error.is_null() && node["target_provision_state"].is_null() && node["target_power_state"].is_null();
+        let error_ends = accepted
+            && !error.is_null()
+            && node["target_provision_state"].is_null()
+            && node["target_power_state"].is_null();
         if failed || error_ends {
             let tail = self.tail(40);
             panic!("{step:?} of {}: {state}, {error}\n{tail}", self.host.name);
@@ -255,7 +276,11 @@ impl Life {
             }
             Step::Rebuild => ("active", ""),
             Step::PowerOff | Step::SoftPowerOff | Step::PowerOn | Step::Reboot => {
-                let wanted = if matches!(step, Step::PowerOff | Step::SoftPowerOff) { "power off" } else { "power on" };
+                let wanted = if matches!(step, Step::PowerOff | Step::SoftPowerOff) {
+                    "power off"
+                } else {
+                    "power on"
+                };
                 let settled = node["target_power_state"].is_null();
                 let changed = step != Step::Reboot || seen.ons > before.ons;
                 let booted = wanted == "power off" || seen.local_boots > before.local_boots;
@@ -276,20 +301,29 @@ impl Life {
             }
             return Stand::Done;
         }
-        if state == from && !accepted { Stand::Ask } else { Stand::Wait }
+        if state == from && !accepted {
+            Stand::Ask
+        } else {
+            Stand::Wait
+        }
     }
 
     /// The end of the host's log.
     fn tail(&mut self, lines: usize) -> String {
         let name = self.host.name.clone();
         let log = self.log.refresh().unwrap();
-        let all: Vec<String> = log.of_host(&name).map(|e| format!("{} {}", e.t_ms, e.stable())).collect();
+        let all: Vec<String> = log
+            .of_host(&name)
+            .map(|e| format!("{} {}", e.t_ms, e.stable()))
+            .collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 }
 
 fn booted(log: &Log, host: &str) -> usize {
-    log.events(host, "local_boot").filter(|e| e.text("result") == Some("booted")).count()
+    log.events(host, "local_boot")
+        .filter(|e| e.text("result") == Some("booted"))
+        .count()
 }
 
 /// What the host's log must show after these steps: every image written once and whole, by an operation of its own, with
@@ -297,25 +331,52 @@ fn booted(log: &Log, host: &str) -> usize {
 pub fn assert_clean_life(log: &Log, host: &str, image: &Image, steps: &[Step]) {
     let count = |wanted: &[Step]| steps.iter().filter(|s| wanted.contains(s)).count();
     let writes = log.image_writes(host);
-    assert!(writes.iter().all(|w| w.end == WriteEnd::Complete), "{writes:#?}");
-    assert_eq!(writes.len(), count(&[Step::Deploy, Step::Rebuild]), "{writes:#?}");
-    let mut operations: Vec<String> = writes.iter().map(|w| w.reference.clone().unwrap().operation).collect();
+    assert!(
+        writes.iter().all(|w| w.end == WriteEnd::Complete),
+        "{writes:#?}"
+    );
+    assert_eq!(
+        writes.len(),
+        count(&[Step::Deploy, Step::Rebuild]),
+        "{writes:#?}"
+    );
+    let mut operations: Vec<String> = writes
+        .iter()
+        .map(|w| w.reference.clone().unwrap().operation)
+        .collect();
     operations.sort();
     operations.dedup();
-    assert_eq!(operations.len(), writes.len(), "one operation wrote twice: {writes:#?}");
+    assert_eq!(
+        operations.len(),
+        writes.len(),
+        "one operation wrote twice: {writes:#?}"
+    );
 
     let written: Vec<_> = log
         .events(host, "disk_write_finished")
-        .map(|e| serde_json::from_value::<bessemer_lab::Disk>(e.data["disk"].clone()).unwrap().content)
+        .map(|e| {
+            serde_json::from_value::<bessemer_lab::Disk>(e.data["disk"].clone())
+                .unwrap()
+                .content
+        })
         .collect();
     for content in written {
-        let Content::Image { sha256, config_drive, .. } = content else {
+        let Content::Image {
+            sha256,
+            config_drive,
+            ..
+        } = content
+        else {
             panic!("{content:?}")
         };
         assert_eq!(sha256.as_deref(), Some(image.sha256.as_str()));
         assert!(config_drive.is_some(), "no config drive was written");
     }
-    let erased = |how: &str| log.events(host, "disk_erased").filter(|e| e.text("how") == Some(how)).count();
+    let erased = |how: &str| {
+        log.events(host, "disk_erased")
+            .filter(|e| e.text("how") == Some(how))
+            .count()
+    };
     let cleanings = count(&[Step::Provide, Step::Undeploy]);
     assert_eq!(erased("erase_devices_metadata"), cleanings);
     if steps.last() == Some(&Step::Undeploy) {
@@ -324,14 +385,23 @@ pub fn assert_clean_life(log: &Log, host: &str, image: &Image, steps: &[Step]) {
     }
     // a command of an operation is carried out once; a repetition after an interruption counts as one, too
     let mut runs: HashMap<(String, u64), usize> = HashMap::new();
-    for entry in log.events(host, "command_finished").chain(log.events(host, "command_killed")) {
+    for entry in log
+        .events(host, "command_finished")
+        .chain(log.events(host, "command_killed"))
+    {
         let reference = &entry.data["reference"];
-        if let (Some(operation), Some(index)) = (reference["operation"].as_str(), reference["index"].as_u64()) {
+        if let (Some(operation), Some(index)) =
+            (reference["operation"].as_str(), reference["index"].as_u64())
+        {
             *runs.entry((operation.to_owned(), index)).or_default() += 1;
         }
     }
     let repeated: Vec<_> = runs.iter().filter(|(_, n)| **n > 1).collect();
     assert!(repeated.is_empty(), "repeated: {repeated:?}");
-    let violations: Vec<_> = log.violations().into_iter().filter(|v| v.host == host).collect();
+    let violations: Vec<_> = log
+        .violations()
+        .into_iter()
+        .filter(|v| v.host == host)
+        .collect();
     assert!(violations.is_empty(), "{violations:#?}");
 }

@@ -1,11 +1,11 @@
 //! The programs under test, found beside the running test.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// A program of the workspace.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Binary {
     Server,
     Lab,
@@ -38,30 +38,35 @@ impl Binary {
     }
 }
 
-/// Where the program is: what its variable names, else the one in the target directory of this test. The test command
-/// builds it before; alone, `cargo test -p bessemer-tests` builds it here when it is missing.
+/// Where the program is: what its variable names, as the test command sets it after building all programs. Without it
+/// (`cargo test -p bessemer-tests`) the programs are built here, since one that is there already may be older than what
+/// this test was made of.
 pub fn program(binary: Binary) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = std::env::var_os(binary.variable()) {
         return path.into();
     }
-    let this = std::env::current_exe().unwrap();
-    let directory = this.ancestors().nth(2).unwrap();
-    let path = directory.join(binary.name());
-    if path.is_file() {
-        return path;
-    }
-    // one build for all tests of all processes that find it missing
-    let lock = std::fs::File::create(directory.join(".scenario-build")).unwrap();
-    rustix::fs::flock(lock.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
-    if !path.is_file() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "-p", binary.package(), "--bin", binary.name()])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status()
-            .unwrap();
-        assert!(built.success(), "{} does not build", binary.package());
-    }
-    assert!(path.is_file(), "{} is not in {}", binary.name(), directory.display());
+    let path = BUILT.get_or_init(build).join(binary.name());
+    assert!(path.is_file(), "{} is not there", path.display());
     path
+}
+
+/// Builds all of them into this test's target directory.
+fn build() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    // target/debug/deps/it-hash
+    let directory = this.ancestors().nth(2).unwrap().to_owned();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--bins"]);
+    for binary in [Binary::Server, Binary::Lab, Binary::Agent] {
+        command.args(["-p", binary.package()]);
+    }
+    let built = command
+        .env("CARGO_TARGET_DIR", directory.parent().unwrap())
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the programs do not build");
+    directory
 }

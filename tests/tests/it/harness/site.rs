@@ -108,7 +108,10 @@ impl Site {
         config.dhcp.network = vec![self.network()];
         let c = &mut config.conductor;
         c.deploy_kernel = Some(format!("file://{}", self.path("ramdisk/kernel").display()));
-        c.deploy_ramdisk = Some(format!("file://{}", self.path("ramdisk/initramfs").display()));
+        c.deploy_ramdisk = Some(format!(
+            "file://{}",
+            self.path("ramdisk/initramfs").display()
+        ));
         c.heartbeat_interval = Duration::from_secs(1);
         c.heartbeat_timeout = Duration::from_secs(10);
         c.sync_power_state_interval = Duration::ZERO;
@@ -127,12 +130,18 @@ impl Site {
                 vec![
                     format!("host = \"{name}\""),
                     format!("my_ip = \"{ip}\""),
-                    format!("state_path = \"{}\"", self.path(&format!("state-{name}")).display()),
+                    format!(
+                        "state_path = \"{}\"",
+                        self.path(&format!("state-{name}")).display()
+                    ),
                     "auth_strategy = \"noauth\"".into(),
                     "enabled_hardware_types = [\"ipmi\", \"fake-hardware\"]".into(),
                 ],
             ),
-            ("api", vec![format!("host_ip = \"{ip}\""), format!("port = {API_PORT}")]),
+            (
+                "api",
+                vec![format!("host_ip = \"{ip}\""), format!("port = {API_PORT}")],
+            ),
             (
                 "netboot",
                 vec![
@@ -148,8 +157,14 @@ impl Site {
             (
                 "conductor",
                 vec![
-                    format!("deploy_kernel = \"file://{}\"", self.path("ramdisk/kernel").display()),
-                    format!("deploy_ramdisk = \"file://{}\"", self.path("ramdisk/initramfs").display()),
+                    format!(
+                        "deploy_kernel = \"file://{}\"",
+                        self.path("ramdisk/kernel").display()
+                    ),
+                    format!(
+                        "deploy_ramdisk = \"file://{}\"",
+                        self.path("ramdisk/initramfs").display()
+                    ),
                     "heartbeat_interval = 1".into(),
                     "sync_power_state_interval = 0".into(),
                     "graceful_shutdown_timeout = 5".into(),
@@ -194,7 +209,12 @@ impl Site {
     /// Settings of hosts that ask this site's controller; ten times faster than real ones.
     pub fn lab_settings(&self, hosts: usize) -> Settings {
         let dhcp = SocketAddrV4::new(self.address(1), self.dhcp_port());
-        let mut settings = fast(Settings::new(hosts, u64::from(self.number), self.path("hosts.jsonl"), dhcp));
+        let mut settings = fast(Settings::new(
+            hosts,
+            u64::from(self.number),
+            self.path("hosts.jsonl"),
+            dhcp,
+        ));
         settings.address_base = self.address(10);
         settings
     }
