@@ -149,39 +149,13 @@ fn life(
         Ok(())
     })?;
 
-    for (node, console) in nodes.into_iter().zip([on_bios, on_uefi]) {
-        let shown = reach(node, "active", LONG)?;
-        controller.say(&format!("{} is active", node.name));
-        ensure!(
-            shown.get("last_error") == Some(&Value::Null),
-            "{}: {}",
-            node.name,
-            text(&shown, "last_error")
-        );
-        let host = format!("LOCAL-BOOT host={} ", host(node));
-        let line = console.wait_for(&host, LONG)?;
-        controller.say(&format!("console of {}: {}", node.name, line.trim()));
-    }
-    // one agent, one write, one download: nothing began twice
-    for (node, console, log) in [(bios, on_bios, &slow_log), (uefi, on_uefi, &fast_log)] {
-        for once in [
-            "command deploy.execute_deploy_step write_image",
-            "image tiny.qcow2 complete",
-        ] {
-            let times = count(console, once)?;
-            ensure!(times == 1, "{}: {once:?} {times} times", node.name);
-        }
-        let (sent, broken) = (lines(log, &whole)?, lines(log, "broken off")?);
-        ensure!(
-            sent == 1 && broken == 0,
-            "the image of {} was sent {sent} times, {broken} transfers were broken off",
-            node.name
-        );
-    }
+    runs_its_own_system(controller, bios, on_bios)?;
+    written_once(bios, on_bios, &slow_log, &whole)?;
     let agents = count(on_bios, "is process 1")?;
     ensure!(agents == 1, "the BIOS machine started {agents} agents");
-
     provision(bios, "deleted")?;
+    runs_its_own_system(controller, uefi, on_uefi)?;
+    written_once(uefi, on_uefi, &fast_log, &whole)?;
     reach(bios, "available", LONG)?;
     controller.say("node-bios is available again");
     let found = disk_when_off(bios)?;
@@ -208,6 +182,39 @@ fn deploy(node: &Node, image: &str, sha256: &str) -> Result<()> {
     )?;
     let drive = json!({"meta_data": {"hostname": host(node)}});
     provision_with(node, json!({"target": "active", "configdrive": drive}))
+}
+
+/// The deploy ended well, and the machine says so itself.
+fn runs_its_own_system(controller: &Controller, node: &Node, console: &Console) -> Result<()> {
+    let shown = reach(node, "active", LONG)?;
+    controller.say(&format!("{} is active", node.name));
+    ensure!(
+        shown.get("last_error") == Some(&Value::Null),
+        "{}: {}",
+        node.name,
+        text(&shown, "last_error")
+    );
+    let line = console.wait_for(&format!("LOCAL-BOOT host={} ", host(node)), LONG)?;
+    controller.say(&format!("console of {}: {}", node.name, line.trim()));
+    Ok(())
+}
+
+/// One write, one download: nothing began twice. `whole` is the line of a complete download in the image server's log.
+fn written_once(node: &Node, console: &Console, log: &Path, whole: &str) -> Result<()> {
+    for once in [
+        "command deploy.execute_deploy_step write_image",
+        "image tiny.qcow2 complete",
+    ] {
+        let times = count(console, once)?;
+        ensure!(times == 1, "{}: {once:?} {times} times", node.name);
+    }
+    let (sent, broken) = (lines(log, whole)?, lines(log, "broken off")?);
+    ensure!(
+        sent == 1 && broken == 0,
+        "the image of {} was sent {sent} times, {broken} transfers were broken off",
+        node.name
+    );
+    Ok(())
 }
 
 /// The disk cannot be looked at while the machine writes; an available node is off.
