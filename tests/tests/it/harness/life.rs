@@ -234,7 +234,7 @@ impl Life {
                 }
                 Stand::Wait => {}
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(if self.patient { POLL } else { POLL * 2 }).await;
         }
     }
 
@@ -264,6 +264,12 @@ impl Life {
             let tail = self.tail(40);
             panic!("{step:?} of {}: {state}, {error}\n{tail}", self.host.name);
         }
+        if ["target_provision_state", "target_power_state"]
+            .iter()
+            .any(|target| !node[target].is_null())
+        {
+            return Stand::Wait;
+        }
         let seen = self.seen();
         let (from, to) = match step {
             Step::Manage => ("enroll", "manageable"),
@@ -281,12 +287,11 @@ impl Life {
                 } else {
                     "power on"
                 };
-                let settled = node["target_power_state"].is_null();
                 let changed = step != Step::Reboot || seen.ons > before.ons;
                 let booted = wanted == "power off" || seen.local_boots > before.local_boots;
-                return if settled && changed && node["power_state"] == wanted {
+                return if changed && node["power_state"] == wanted {
                     if booted { Stand::Done } else { Stand::Wait }
-                } else if settled && !accepted && seen.power_changes == before.power_changes {
+                } else if !accepted && seen.power_changes == before.power_changes {
                     Stand::Ask
                 } else {
                     Stand::Wait
