@@ -414,12 +414,17 @@ async fn run_phase(shared: Arc<Shared>, flow: &'static Flow, lease: Lease, claim
 /// Runs the phase and turns its answer into what the row becomes.
 async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase) -> Save {
     if cx.operation.panics >= MAX_PANICS || cx.operation.attempt > MAX_ATTEMPTS {
+        let times = if cx.operation.panics >= MAX_PANICS {
+            cx.operation.panics
+        } else {
+            // the claim of this run is counted, and it is not over
+            cx.operation.attempt.saturating_sub(1)
+        };
         let text = format!(
-            "The {} of node {} was given up in phase {}: it ended the service {} times without a result. This is a bug of the service; its log has the details.",
+            "The {} of node {} was given up in phase {}: it broke down {times} times without a result. This is a bug of the service; its log has the details.",
             flow.title,
             cx.node.label(),
-            phase.name(),
-            cx.operation.attempt.max(cx.operation.panics)
+            phase.name()
         );
         if cx.data.abandoned.is_some() {
             // The clean-up itself does not end: close without it.
