@@ -610,8 +610,10 @@ fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault:
     if cx.data.abandoned.is_some() {
         return close_failed(cx, flow, phase, &text);
     }
-    // What a BMC or a library says knows nothing of nodes.
-    let text = if text.contains(&cx.node.id.to_string()) {
+    // What a BMC, an agent or a library says knows nothing of the node, or of what is done with it.
+    let named = text.contains(&cx.node.id.to_string())
+        && (text.to_lowercase().contains(flow.name) || flow.name == "manage");
+    let text = if named {
         text
     } else {
         format!(

@@ -37,7 +37,8 @@ pub async fn expired(cx: &Context, phase: &str) -> Fault {
         .clone()
         .unwrap_or_else(|| format!("phase {phase}"));
     let mut text = format!(
-        "Timeout after {waited} s, {what} of node {}. ",
+        "Timeout of the {} of node {} after {waited} s, {what}. ",
+        crate::flow::by_name(&cx.operation.flow).map_or("operation", |flow| flow.title),
         cx.node.label()
     );
     if phase == "wait-agent" {
