@@ -223,8 +223,8 @@ async fn a_mac_that_never_shows_up() {
     assert_says(
         &error,
         &[
-            "Timeout",
-            "node h0",
+            "Timeout of the cleaning of node h0",
+            "heartbeat",
             "No DHCP request was seen",
             "check",
             "MAC",
@@ -244,8 +244,8 @@ async fn a_mac_that_never_shows_up() {
     assert_says(
         &error,
         &[
-            "Timeout",
-            "node h0",
+            "Timeout of the deploy of node h0",
+            "heartbeat",
             "No DHCP request was seen",
             "check",
             "MAC",
