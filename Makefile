@@ -8,7 +8,7 @@ endif
 
 XTASK := cargo xtask
 
-.PHONY: help setup demo test bench tidy ramdisk tiny-image debian-image testbed-check
+.PHONY: help setup demo interop test bench tidy ramdisk tiny-image debian-image testbed-check
 
 help:
 	@$(XTASK) --help
@@ -16,6 +16,10 @@ help:
 # machines from blank disk to login prompt, and back
 demo:
 	@$(XTASK) demo
+
+# the same with upstream's agent in the deploy ramdisk
+interop:
+	@$(XTASK) interop
 
 # everything that is checked
 test:

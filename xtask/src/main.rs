@@ -43,6 +43,12 @@ enum Command {
     DebianImage,
     /// Take two machines from an old disk to a login prompt, and back.
     Demo(demo::Options),
+    /// The demo with upstream's agent in the deploy ramdisk and the tests' image: shows that it works under our conductor.
+    Interop {
+        /// QEMU's accelerator.
+        #[arg(long, default_value = "tcg")]
+        accel: String,
+    },
     /// Run all checks and tests.
     Test {
         /// Passed to `cargo test`; static checks are then left out.
@@ -118,11 +124,13 @@ fn run(command: Command) -> Result<ExitCode> {
             "{}",
             image::debian::build(&Cache::open()?)?.directory.display()
         ),
-        Command::Demo(options) => {
-            if Run::current(demo::LABEL).is_none() {
-                demo::prepare(&options)?;
-            }
-            return in_testbed(demo::LABEL, |run, xtask| demo::run(run, xtask, &options));
+        Command::Demo(options) => return run_demo(&options),
+        Command::Interop { accel } => {
+            return run_demo(&demo::Options {
+                image: demo::Payload::Tiny,
+                accel,
+                agent: demo::Agent::Upstream,
+            });
         }
         Command::Test { arguments } => test_run::test(&arguments)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
@@ -140,6 +148,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Chassis { state, arguments } => chassis::main(&state, &arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_demo(options: &demo::Options) -> Result<ExitCode> {
+    if Run::current(demo::LABEL).is_none() {
+        demo::prepare(options)?;
+    }
+    in_testbed(demo::LABEL, |run, xtask| demo::run(run, xtask, options))
 }
 
 /// Runs `body` inside a testbed's namespaces: this program starts itself again there with the same arguments.

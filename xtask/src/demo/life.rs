@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::report::Story;
-use super::{Client, Payload, watch};
+use super::{Agent, Client, Payload, watch};
 use crate::process::wait_for;
 use crate::testbed::{Console, Node, bmc, disk};
 
@@ -17,6 +17,7 @@ pub struct Task<'a> {
     pub image_url: String,
     pub image_sha256: String,
     pub payload: Payload,
+    pub agent: Agent,
     pub story: &'a Story,
 }
 
@@ -147,7 +148,12 @@ impl Task<'_> {
 
     fn old_data_is_gone(&self, node: &Node) -> Result<()> {
         let found = self.disk_when_off(node)?;
-        if found != disk::OldData::NONE {
+        let clean = match self.agent {
+            Agent::Bessemer => found == disk::OldData::NONE,
+            // upstream's erases partition tables and signatures, and leaves what lies between them
+            Agent::Upstream => !found.gpt && !found.backup_gpt && !found.md_superblock,
+        };
+        if !clean {
             bail!("cleaning left old data on the disk: {found}");
         }
         self.story.say(

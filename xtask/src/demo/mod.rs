@@ -176,6 +176,7 @@ pub fn run(run: &Run, xtask: &Path, options: &Options) -> Result<()> {
         image_url: images.url(&image_file),
         image_sha256: parts.image.qcow2_sha256()?,
         payload: options.image,
+        agent: options.agent,
         story: &story,
     };
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
