@@ -284,7 +284,7 @@ impl Context {
 
     /// Forgets the agent: it is gone with the power. A token that was given before the boot stays.
     pub fn forget_agent(&mut self) {
-        self.set(|node| forget_agent(node));
+        self.set(forget_agent);
     }
 
     /// One change that makes all remembered ones in order.

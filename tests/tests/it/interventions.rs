@@ -168,7 +168,10 @@ async fn agent_that_dies_while_it_writes() {
         .unwrap();
     world.deploy(&world.image).await;
     let error = world.api.failed("h0", "deploy failed").await;
-    assert_says(&error, &["deploy of node h0", "agent", "did not answer", "console"]);
+    assert_says(
+        &error,
+        &["deploy of node h0", "agent", "did not answer", "console"],
+    );
     world
         .lab
         .set_fault("h0", Fault::AgentDiesInWrite, false, None)

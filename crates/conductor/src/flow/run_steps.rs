@@ -221,7 +221,7 @@ impl Phase for RunSteps {
             StepRun::Core(CoreStep::TearDownAgent) => look_tear_down(cx, &step).await,
             StepRun::Core(CoreStep::BootInstance) => {
                 if cx.read_power().await? == PowerState::On {
-                    return Ok(advance(cx, &step)?);
+                    return advance(cx, &step);
                 }
                 Ok(Look::NotDone)
             }
