@@ -44,6 +44,8 @@ pub struct Data {
     /// `started_at` of the agent that the present step was started on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_agent: Option<String>,
+    /// Step commands that said nothing of their parameters when the present step was about to be started.
+    pub step_seen: usize,
     /// A command to the power interface was sent in this phase and not yet seen done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_sent_at: Option<i64>,

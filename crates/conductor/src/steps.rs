@@ -406,6 +406,20 @@ pub fn find_command<'a>(
         .max_by_key(|(_, r)| r.attempt)
 }
 
+/// Step commands whose parameters the agent does not show: upstream's agent lists none, so that its commands are told
+/// apart by their order. It runs one at a time and lives for one operation.
+#[must_use]
+pub fn unlabelled(commands: &[CommandResult], kind: StepKind) -> Vec<&CommandResult> {
+    let short = format!("execute_{}_step", kind.as_str());
+    let full = format!("{}.{short}", kind.as_str());
+    commands
+        .iter()
+        .filter(|c| {
+            c.command_params.is_empty() && (c.command_name == short || c.command_name == full)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 #[path = "steps_tests.rs"]
 mod tests;

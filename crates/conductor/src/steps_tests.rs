@@ -157,6 +157,26 @@ fn commands_are_found_again_by_operation_and_index() {
 }
 
 #[test]
+fn commands_without_parameters_are_told_apart_by_their_order() {
+    let all: Vec<CommandResult> = serde_json::from_value(json!([
+        {"id": "a", "command_name": "get_clean_steps", "command_status": "SUCCEEDED"},
+        {"id": "b", "command_name": "execute_clean_step", "command_status": "SUCCEEDED"},
+        {"id": "c", "command_name": "execute_deploy_step", "command_status": "RUNNING"},
+        {"id": "d", "command_name": "execute_clean_step", "command_status": "RUNNING"},
+        {"id": "e", "command_name": "execute_clean_step", "command_status": "RUNNING", "command_params": {"step": {}}},
+    ]))
+    .unwrap();
+    let ids = |kind| -> Vec<&str> {
+        unlabelled(&all, kind)
+            .iter()
+            .map(|c| c.id.as_str())
+            .collect()
+    };
+    assert_eq!(ids(StepKind::Clean), ["b", "d"]);
+    assert_eq!(ids(StepKind::Deploy), ["c"]);
+}
+
+#[test]
 fn the_agent_never_sees_bmc_credentials() {
     let mut node = Node::new(
         bessemer_model::NodeId::random(),

@@ -356,7 +356,17 @@ async fn look_in_band(cx: &mut Context, step: &PlannedStep) -> Result<Look, Faul
     let commands = client.commands().await?;
     let index = u32::try_from(cx.data.step).unwrap_or(u32::MAX);
     let operation = cx.operation.id.to_string();
-    if let Some((command, _)) = steps::find_command(&commands, &operation, index) {
+    let mut found = steps::find_command(&commands, &operation, index).map(|(command, _)| command);
+    if found.is_none()
+        && let Some(known) = &cx.data.step_agent
+        && let Some(last) = steps::unlabelled(&commands, kind(cx))
+            .get(cx.data.step_seen..)
+            .and_then(|later| later.last())
+        && *known == client.started_at().await?
+    {
+        found = Some(*last);
+    }
+    if let Some(command) = found {
         return match command.command_status {
             CommandStatus::Succeeded => {
                 told(cx, step, command);
@@ -445,6 +455,7 @@ async fn start_in_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome, 
     let client = agent(cx)?;
     if cx.data.step_agent.is_none() {
         cx.data.step_agent = Some(client.started_at().await?);
+        cx.data.step_seen = steps::unlabelled(&client.commands().await?, kind(cx)).len();
         if step.is_destructive() {
             // Store the intention first; the next look decides by it.
             return Ok(Outcome::Next(RUN));
