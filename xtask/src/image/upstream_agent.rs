@@ -24,7 +24,7 @@ dmsetup,grub-common,procps,open-iscsi";
 
 /// Process 1: mounts, modules by udev, addresses by DHCP, then the agent.
 const INIT: &str = r#"#!/bin/busybox sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/ipa
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs dev /dev
