@@ -28,8 +28,9 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/ipa
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs dev /dev
-mkdir -p /dev/pts /run /tmp
+mkdir -p /dev/pts /dev/shm /run /tmp
 busybox mount -t devpts devpts /dev/pts
+busybox mount -t tmpfs tmpfs /dev/shm
 busybox mount -t tmpfs tmpfs /run
 busybox mount -t tmpfs tmpfs /tmp
 exec </dev/console >/dev/console 2>&1

@@ -62,30 +62,41 @@ impl std::fmt::Display for OldData {
     }
 }
 
-/// Fills a machine's disk with old data. The machine must be off.
+/// Fills a machine's disk with all of the old data. The machine must be off.
 pub fn fill_with_old_data(node: &Node) -> Result<()> {
+    fill_with(node, OldData::ALL)
+}
+
+/// Fills a machine's disk with some of the old data; a GPT is two, or none. The machine must be off.
+pub fn fill_with(node: &Node, what: OldData) -> Result<()> {
     let size = virtual_size(node)?;
     let raw = node.disk.with_extension("raw");
     let file = File::create(&raw)?;
     file.set_len(size)?;
-    let mut sgdisk = command("sgdisk");
-    sgdisk.args([
-        "-n",
-        "1:2048:+64M",
-        "-t",
-        "1:fd00",
-        "-c",
-        "1:old-raid",
-        "-n",
-        "2:0:0",
-        "-t",
-        "2:8300",
-        "-c",
-        "2:old-root",
-    ]);
-    output(sgdisk.arg(&raw))?;
-    write_at(&raw, MARKER_OFFSET, MARKER)?;
-    write_at(&raw, FIRST_PARTITION + MD_OFFSET, &md_superblock(64 << 20))?;
+    if what.gpt || what.backup_gpt {
+        let mut sgdisk = command("sgdisk");
+        sgdisk.args([
+            "-n",
+            "1:2048:+64M",
+            "-t",
+            "1:fd00",
+            "-c",
+            "1:old-raid",
+            "-n",
+            "2:0:0",
+            "-t",
+            "2:8300",
+            "-c",
+            "2:old-root",
+        ]);
+        output(sgdisk.arg(&raw))?;
+    }
+    if what.marker {
+        write_at(&raw, MARKER_OFFSET, MARKER)?;
+    }
+    if what.md_superblock {
+        write_at(&raw, FIRST_PARTITION + MD_OFFSET, &md_superblock(64 << 20))?;
+    }
     output(
         command("qemu-img")
             .args(["convert", "-f", "raw", "-O", "qcow2"])
