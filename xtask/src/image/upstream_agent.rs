@@ -24,7 +24,7 @@ dmsetup,grub-common,procps,open-iscsi";
 
 /// Process 1: mounts, modules by udev, addresses by DHCP, then the agent.
 const INIT: &str = r#"#!/bin/busybox sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/ipa
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs dev /dev
@@ -86,6 +86,8 @@ mkdir -p "$tree/usr/lib/modules" "$tree/opt"
 cp -a "$modules" "$tree/usr/lib/modules/"
 chroot "$tree" depmod -a "$(basename "$modules")"
 cp -a "$work/ipa" "$tree/opt/ipa"
+# a path file: the agent starts helpers of its own packages with an empty environment
+echo /opt/ipa >"$tree/usr/lib/python3/dist-packages/ipa.pth"
 chown -R 0:0 "$tree/opt/ipa" "$tree/usr/lib/modules"
 install -m 755 "$work/init" "$tree/init"
 install -m 755 "$work/lease" "$tree/etc/lease"
