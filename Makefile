@@ -4,6 +4,11 @@
 BESSEMER_CACHE_DIR := $(or $(BESSEMER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bessemer)
 ifndef CARGO_TARGET_DIR
 export CARGO_BUILD_BUILD_DIR ?= $(BESSEMER_CACHE_DIR)/build
+# Cargo knows what is fresh by times, and takes another clone's newer output for ours: when another clone built here last, our
+# own crates (not the dependencies) are built anew.
+CLAIMED := $(shell owner="$(CARGO_BUILD_BUILD_DIR)/owner"; mkdir -p "$(CARGO_BUILD_BUILD_DIR)"; \
+	if [ "$$(cat "$$owner" 2>/dev/null)" != "$(CURDIR)" ]; then \
+		rm -rf "$(CARGO_BUILD_BUILD_DIR)"/*/.fingerprint/bessemer-*; echo "$(CURDIR)" > "$$owner"; fi)
 endif
 
 XTASK := cargo xtask

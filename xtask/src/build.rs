@@ -11,10 +11,42 @@ use crate::process::{command, run};
 
 /// The workspace's directory.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    // as cargo says it now: the program itself may have been built in another clone
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
         .parent()
         .unwrap_or(Path::new("."))
         .to_owned()
+}
+
+/// Makes a build directory that several clones use, one after the other, this clone's: cargo knows what is fresh by times, and
+/// would take another clone's newer output for ours. Dependencies stay.
+fn claim(directory: &Path) -> Result<()> {
+    let owner = directory.join("owner");
+    let ours = workspace().display().to_string();
+    if std::fs::read_to_string(&owner).is_ok_and(|last| last.trim() == ours) {
+        return Ok(());
+    }
+    let mut fingerprints = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        fingerprints.push(entry.path().join(".fingerprint"));
+        for inner in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+            fingerprints.push(inner.path().join(".fingerprint"));
+        }
+    }
+    for entry in fingerprints
+        .iter()
+        .filter_map(|path| std::fs::read_dir(path).ok())
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().starts_with("bessemer-") {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(&owner, ours + "\n")?;
+    Ok(())
 }
 
 /// Where cargo puts finished programs, as the environment tells it.
@@ -56,6 +88,7 @@ pub fn agent(cache: &Cache) -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     // a place of its own: other flags, and nothing in common with the development build
     let target = cache.root().join("target-agent");
+    claim(&target)?;
     let mut cargo = cargo(cache);
     cargo.args([
         "build",
