@@ -30,7 +30,11 @@ fn claim(directory: &Path) -> Result<()> {
     let mut fingerprints = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         fingerprints.push(entry.path().join(".fingerprint"));
-        for inner in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+        for inner in std::fs::read_dir(entry.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             fingerprints.push(inner.path().join(".fingerprint"));
         }
     }

@@ -13,11 +13,13 @@ use crate::ApiState;
 use crate::conductor::Conductor;
 use crate::fault::ApiFault;
 use crate::microversion::Minor;
+use crate::versions::Method;
 
 /// A request whose version, method and caller are accepted.
 pub struct Call {
     pub state: ApiState,
     pub version: Minor,
+    pub method: Method,
     /// URL of the service as the client sees it, without a slash at the end.
     pub base: String,
     /// Segments of the path that the route names.
@@ -136,6 +138,8 @@ pub enum AnswerBody {
     /// Already serialised.
     Json(Bytes),
     Text(String),
+    /// Bytes of no type that is known here.
+    File(Bytes),
 }
 
 impl Answer {

@@ -47,6 +47,35 @@ pub struct LookupAnswer {
     pub agent_token: String,
 }
 
+/// A lamp of a component of a node.
+#[derive(Debug, Clone)]
+pub struct IndicatorAnswer {
+    pub component: String,
+    pub name: String,
+    pub readonly: bool,
+    pub states: Vec<String>,
+}
+
+/// A call of a vendor method.
+#[derive(Debug, Clone)]
+pub struct VendorRequest {
+    pub method: String,
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE`.
+    pub http_method: String,
+    pub args: Map<String, Value>,
+}
+
+/// Answer of a vendor method.
+#[derive(Debug, Clone)]
+pub enum VendorAnswer {
+    /// It runs: 202.
+    Accepted,
+    /// The body is the result.
+    Json(Value),
+    /// The body is this file.
+    File(Vec<u8>),
+}
+
 /// Calls from the API to the owning conductor.
 #[async_trait]
 pub trait Conductor: Send + Sync {
@@ -106,4 +135,73 @@ pub trait Conductor: Send + Sync {
         body: HeartbeatBody,
         at: Timestamp,
     ) -> Result<(), Fault>;
+
+    /// `config` is empty or complete; refused with `Unsupported` by drivers without RAID.
+    async fn set_target_raid_config(
+        &self,
+        node: NodeId,
+        config: Map<String, Value>,
+    ) -> Result<(), Fault>;
+
+    /// Member of a logical disk to its meaning; `NotFound` for a driver that is not enabled.
+    async fn raid_logical_disk_properties(&self, driver: &str)
+    -> Result<Map<String, Value>, Fault>;
+
+    /// `uefi` or `bios`; returns when the intent is stored.
+    async fn set_boot_mode(&self, node: NodeId, mode: String) -> Result<(), Fault>;
+
+    async fn set_secure_boot(&self, node: NodeId, enabled: bool) -> Result<(), Fault>;
+
+    /// How a client reaches the console; `None` when it is off.
+    async fn get_console(&self, node: NodeId) -> Result<Option<Value>, Fault>;
+
+    async fn set_console(&self, node: NodeId, enabled: bool) -> Result<(), Fault>;
+
+    async fn indicators(&self, node: NodeId) -> Result<Vec<IndicatorAnswer>, Fault>;
+
+    async fn get_indicator(
+        &self,
+        node: NodeId,
+        component: String,
+        indicator: String,
+    ) -> Result<String, Fault>;
+
+    async fn set_indicator(
+        &self,
+        node: NodeId,
+        component: String,
+        indicator: String,
+        state: String,
+    ) -> Result<(), Fault>;
+
+    async fn get_virtual_media(&self, node: NodeId) -> Result<Vec<Map<String, Value>>, Fault>;
+
+    /// `device` is `disk`, `cdrom` or `floppy`; returns when the intent is stored.
+    async fn attach_virtual_media(
+        &self,
+        node: NodeId,
+        device: String,
+        image_url: String,
+    ) -> Result<(), Fault>;
+
+    /// All devices when `devices` is empty.
+    async fn detach_virtual_media(&self, node: NodeId, devices: Vec<String>) -> Result<(), Fault>;
+
+    /// Method name to its description.
+    async fn vendor_methods(&self, node: NodeId) -> Result<Map<String, Value>, Fault>;
+
+    async fn vendor_call(
+        &self,
+        node: NodeId,
+        request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault>;
+
+    /// `NotFound` for a driver that is not enabled.
+    async fn driver_vendor_methods(&self, driver: &str) -> Result<Map<String, Value>, Fault>;
+
+    async fn driver_vendor_call(
+        &self,
+        driver: &str,
+        request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault>;
 }

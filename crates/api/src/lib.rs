@@ -13,15 +13,18 @@
 mod args;
 mod auth;
 mod body;
+mod boot_mode;
 mod call;
 mod chassis;
 pub mod compat;
 pub mod conductor;
 mod conductors;
+mod console;
 mod drivers;
 mod fault;
 mod healthcheck;
 mod history;
+mod indicators;
 mod json_patch;
 mod links;
 mod maintenance;
@@ -38,6 +41,7 @@ mod ports;
 mod ports_write;
 mod power;
 mod provision;
+mod raid;
 mod ramdisk;
 mod root;
 mod router;
@@ -46,7 +50,9 @@ mod states;
 mod timeline;
 mod traits;
 mod validate;
+mod vendor_passthru;
 pub mod versions;
+mod vmedia;
 
 use std::sync::Arc;
 

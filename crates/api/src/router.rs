@@ -165,9 +165,9 @@ async fn dispatch(
         Err(fault) => return finish_fault(fault, Minor(MIN_MINOR)),
     };
     if version.0 < endpoint.since {
-        return finish_fault(too_old(endpoint.below), version);
+        return finish_fault(too_old(endpoint), version);
     }
-    match call(state, route, params, version, request).await {
+    match call(state, (route, endpoint), params, version, request).await {
         Ok(call) => {
             let answering = AssertUnwindSafe((endpoint.handler)(call)).catch_unwind();
             match answering.await {
@@ -209,9 +209,13 @@ fn method_not_allowed(route: &Route) -> ApiFault {
         .with_header(header::ALLOW, allowed.join(", "))
 }
 
-fn too_old(below: Below) -> ApiFault {
-    match below {
+fn too_old(endpoint: &Endpoint) -> ApiFault {
+    match endpoint.below {
         Below::NotFound => ApiFault::not_found("Resource could not be found."),
+        Below::NotYet => ApiFault::not_found(format!(
+            "This endpoint is supported starting with the API version 1.{}",
+            endpoint.since
+        )),
         Below::Unsupported => ApiFault::not_found("The API is not supported for this version"),
         Below::Unrouted => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
         Below::NotAcceptable => ApiFault::not_acceptable(),
@@ -220,7 +224,7 @@ fn too_old(below: Below) -> ApiFault {
 
 async fn call(
     state: ApiState,
-    route: &'static Route,
+    (route, endpoint): (&'static Route, &'static Endpoint),
     params: Vec<(String, String)>,
     version: Minor,
     request: Request,
@@ -239,6 +243,7 @@ async fn call(
     let prelude = parts.extensions.get::<Prelude>().cloned();
     Ok(Call {
         version,
+        method: endpoint.method,
         base: base_url(&state, &parts.headers),
         params,
         query: query(parts.uri.query().unwrap_or_default()),
@@ -280,6 +285,7 @@ fn finish(answer: Answer, version: Minor) -> Response {
     let (body, content_type) = match answer.body {
         AnswerBody::Empty => (Bytes::new(), None),
         AnswerBody::Json(bytes) => (bytes, Some("application/json")),
+        AnswerBody::File(bytes) => (bytes, Some("application/octet-stream")),
         AnswerBody::Text(text) => (Bytes::from(text), Some("text/plain; charset=UTF-8")),
     };
     let mut response = Response::new(Body::from(body));

@@ -12,9 +12,10 @@ use bessemer_model::NodeField;
 
 use crate::call::{Call, Outcome};
 use crate::{
-    chassis, conductors, drivers, healthcheck, history, maintenance, management, node_create,
-    node_delete, node_patch, nodes, ports, ports_write, power, provision, ramdisk, root, states,
-    timeline, traits, validate,
+    boot_mode, chassis, conductors, console, drivers, healthcheck, history, indicators,
+    maintenance, management, node_create, node_delete, node_patch, nodes, ports, ports_write,
+    power, provision, raid, ramdisk, root, states, timeline, traits, validate, vendor_passthru,
+    vmedia,
 };
 
 /// Oldest and newest version: 1.1 and 1.115.
@@ -51,6 +52,8 @@ pub enum Below {
     NotFound,
     /// 404 from the resource that says so.
     Unsupported,
+    /// 404 from the resource that names the version.
+    NotYet,
     /// 404 as for an unknown path.
     Unrouted,
     /// 406
@@ -143,6 +146,17 @@ pub static ROUTES: &[Route] = &[
         on!(Put "baremetal:node:set_provision_state" provision::set
             partial "runbooks; inspect, adopt, rescue, unrescue and service are refused by the conductor"),
     ]),
+    route!("/v1/nodes/{ident}/states/raid" [on!(Put "baremetal:node:set_raid_state" raid::set since 12 NotAcceptable)]),
+    route!("/v1/nodes/{ident}/states/boot_mode" [
+        on!(Put "baremetal:node:set_boot_mode" boot_mode::set_boot_mode since 76 NotYet),
+    ]),
+    route!("/v1/nodes/{ident}/states/secure_boot" [
+        on!(Put "baremetal:node:set_secure_boot" boot_mode::set_secure_boot since 76 NotYet),
+    ]),
+    route!("/v1/nodes/{ident}/states/console" [
+        on!(Get "baremetal:node:get_console" console::get),
+        on!(Put "baremetal:node:set_console_state" console::set),
+    ]),
     route!("/v1/nodes/{ident}/maintenance" [
         on!(Put "baremetal:node:set_maintenance" maintenance::set),
         on!(Delete "baremetal:node:clear_maintenance" maintenance::clear),
@@ -156,6 +170,39 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/nodes/{ident}/management/inject_nmi" [
         on!(Put "baremetal:node:inject_nmi" management::inject_nmi since 29 NotFound),
+    ]),
+    route!("/v1/nodes/{ident}/management/indicators" [
+        on!(Get "baremetal:node:get_indicator_state" indicators::list),
+    ]),
+    route!("/v1/nodes/{ident}/management/indicators/{indicator}" [
+        on!(Get "baremetal:node:get_indicator_state" indicators::get),
+        on!(Put "baremetal:node:set_indicator_state" indicators::set),
+    ]),
+    route!("/v1/nodes/{ident}/vendor_passthru" [
+        on!(Get "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Post "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Put "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Patch "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+    ]),
+    route!("/v1/nodes/{ident}/vendor_passthru/methods" [
+        on!(Get "baremetal:node:vendor_passthru" vendor_passthru::node_methods),
+        on!(Post "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Put "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Patch "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+    ]),
+    route!("/v1/nodes/{ident}/vendor_passthru/{method}" [
+        on!(Get "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Post "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Put "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Patch "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+    ]),
+    route!("/v1/nodes/{ident}/vmedia" [
+        on!(Get "baremetal:node:vmedia:get" vmedia::get since 93 Unrouted),
+        on!(Post "baremetal:node:vmedia:attach" vmedia::attach since 89 Unrouted),
+        on!(Delete "baremetal:node:vmedia:detach" vmedia::detach since 89 Unrouted),
     ]),
     route!("/v1/nodes/{ident}/traits" [
         on!(Get "baremetal:node:traits:list" traits::list since 37 NotAcceptable),
@@ -207,6 +254,31 @@ pub static ROUTES: &[Route] = &[
     route!("/v1/drivers/{driver}" [on!(Get "baremetal:driver:get" drivers::get)]),
     route!("/v1/drivers/{driver}/properties" [
         on!(Get "baremetal:driver:get_properties" drivers::properties),
+    ]),
+
+    route!("/v1/drivers/{driver}/raid/logical_disk_properties" [
+        on!(Get "baremetal:driver:get_raid_logical_disk_properties" raid::logical_disk_properties since 12 NotAcceptable),
+    ]),
+    route!("/v1/drivers/{driver}/vendor_passthru" [
+        on!(Get "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Post "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Put "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Patch "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Delete "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+    ]),
+    route!("/v1/drivers/{driver}/vendor_passthru/methods" [
+        on!(Get "baremetal:driver:vendor_passthru" vendor_passthru::driver_methods),
+        on!(Post "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Put "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Patch "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Delete "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+    ]),
+    route!("/v1/drivers/{driver}/vendor_passthru/{method}" [
+        on!(Get "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Post "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Put "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Patch "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Delete "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
     ]),
 
     route!("/v1/conductors" [on!(Get "baremetal:conductor:get" conductors::list since 49 Unsupported)]),

@@ -44,6 +44,11 @@ pub struct Data {
     /// `started_at` of the agent that the present step was started on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_agent: Option<String>,
+    /// What the present step of the driver said last; it goes on from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_state: Option<Value>,
+    /// The present step of the driver is ended by the agent's next call.
+    pub step_waits: bool,
     /// Step commands that said nothing of their parameters when the present step was about to be started.
     pub step_seen: usize,
     /// A command to the power interface was sent in this phase and not yet seen done.

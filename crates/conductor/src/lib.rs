@@ -11,6 +11,7 @@
 mod agent_client;
 mod config_drive;
 mod context;
+mod driver_calls;
 mod engine;
 mod error_text;
 pub mod flow;
@@ -25,6 +26,7 @@ mod verbs;
 
 pub use agent_client::AgentClient;
 pub use context::{Context, Data};
+pub use driver_calls::{VendorAnswer, VendorRequest};
 pub use engine::{Engine, Shared};
 pub use flow::{FLOWS, Flow};
 pub use outcome::{Look, OnUnknown, Outcome, Phase, Wait};

@@ -40,7 +40,7 @@ pub struct LookupAnswer {
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Conductor {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Conductor {
@@ -104,7 +104,7 @@ impl Conductor {
         self.shared.wake.notify_one();
     }
 
-    async fn node(&self, id: NodeId) -> Result<Node, Fault> {
+    pub(crate) async fn node(&self, id: NodeId) -> Result<Node, Fault> {
         self.shared
             .store
             .get_node(id)
@@ -151,23 +151,7 @@ impl Conductor {
         Ok(InterfaceKind::ALL
             .into_iter()
             .filter(|kind| *kind != InterfaceKind::Vendor)
-            .map(|kind| match kind {
-                InterfaceKind::Power => answer(kind, hardware.power.validate(env, &node)),
-                InterfaceKind::Management => answer(kind, hardware.management.validate(env, &node)),
-                InterfaceKind::Boot => answer(kind, hardware.boot.validate(env, &node)),
-                InterfaceKind::Deploy => answer(kind, hardware.deploy.validate(env, &node)),
-                _ => {
-                    let absent = node
-                        .interfaces
-                        .get(kind)
-                        .is_some_and(|name| name.starts_with("no-"));
-                    let refusal = Fault::unsupported(format!(
-                        "Driver {} does not support {kind} (disabled or not implemented).",
-                        node.driver
-                    ));
-                    answer(kind, if absent { Err(refusal) } else { Ok(()) })
-                }
-            })
+            .map(|kind| answer(kind, hardware.interface(kind).validate(env, &node)))
             .collect())
     }
 
@@ -237,7 +221,7 @@ impl Conductor {
             .await
     }
 
-    async fn unlocked(&self, id: NodeId) -> Result<Node, Fault> {
+    pub(crate) async fn unlocked(&self, id: NodeId) -> Result<Node, Fault> {
         let node = self.node(id).await?;
         match &node.reservation {
             None => Ok(node),

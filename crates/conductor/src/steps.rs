@@ -231,6 +231,12 @@ pub fn deploy(
                     known.label()
                 )));
             }
+            if let Some(own) = driver
+                .iter()
+                .find(|s| known.is(&s.definition.interface, &s.definition.step))
+            {
+                check_args(&own.definition, &wanted.args)?;
+            }
             known.priority = wanted.priority.unwrap_or(known.priority);
             known.args = wanted.args;
             continue;

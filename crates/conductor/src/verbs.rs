@@ -33,7 +33,7 @@ async fn node(shared: &Shared, id: NodeId) -> Result<Node, Fault> {
         .ok_or_else(|| Fault::not_found(format!("Node {id} could not be found.")))
 }
 
-fn api_event(text: String) -> Vec<TimelineEvent> {
+pub(crate) fn api_event(text: String) -> Vec<TimelineEvent> {
     vec![TimelineEvent {
         at: Timestamp::now(),
         source: TimelineSource::Api,
@@ -42,7 +42,7 @@ fn api_event(text: String) -> Vec<TimelineEvent> {
     }]
 }
 
-async fn submit(
+pub(crate) async fn submit(
     shared: &Shared,
     node: &Node,
     flow: &Flow,
@@ -151,7 +151,7 @@ fn to(event: Event) -> NodeChange {
     })
 }
 
-fn known(name: &str) -> Result<&'static Flow, Fault> {
+pub(crate) fn known(name: &str) -> Result<&'static Flow, Fault> {
     flow::by_name(name).ok_or_else(|| Fault::internal(format!("there is no flow {name}")))
 }
 

@@ -460,6 +460,24 @@ sections! {
         #[reader("drivers")]
         /// Boot device and the like.
         management_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Vendor methods and steps.
+        vendor_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Inspection.
+        inspect_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// BIOS steps.
+        bios_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Firmware steps.
+        firmware_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Attaching and detaching of volumes.
+        storage_delay: FakeDelay = FakeDelay::default(),
+        #[reader("drivers")]
+        /// Rescue and unrescue.
+        rescue_delay: FakeDelay = FakeDelay::default(),
     }
     /// The built-in DHCP, TFTP and HTTP service. Upstream leaves these to dnsmasq and a web server.
     netboot: Netboot = "netboot" {

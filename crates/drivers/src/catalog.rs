@@ -1,53 +1,119 @@
 //! The visible table of hardware types and implementations, and what follows from it: which interfaces a
 //! node may have, the defaults, the catalogue that conductors publish for the API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bessemer_model::{Fault, InterfaceKind, Node};
 use serde::{Deserialize, Serialize};
 
-use crate::hw::HardwareType;
+use crate::hw::{self, HardwareType};
 use crate::interface::{
-    BootInterface, DeployInterface, Hardware, ManagementInterface, PowerInterface, Property,
+    BiosInterface, BootInterface, ConsoleInterface, DeployInterface, FirmwareInterface, Hardware,
+    InspectInterface, Interface, ManagementInterface, NetworkInterface, PowerInterface,
+    RaidInterface, RescueInterface, StorageInterface, VendorInterface,
 };
-use crate::{boot, deploy, hw, management, power};
+use crate::{
+    bios, boot, console, deploy, firmware, inspect, management, network, power, raid, rescue,
+    storage, vendor,
+};
 
 /// Every hardware type. A new one is a row here and its file.
-pub const HARDWARE_TYPES: &[&HardwareType] = &[&hw::ipmi::IPMI, &hw::fake::FAKE_HARDWARE];
+pub const HARDWARE_TYPES: &[&HardwareType] = &[
+    &hw::ipmi::IPMI,
+    &hw::fake::FAKE_HARDWARE,
+    &hw::manual::MANUAL_MANAGEMENT,
+];
 
-fn power_interface(name: &str) -> Option<Arc<dyn PowerInterface>> {
-    Some(match name {
-        "ipmitool" => Arc::new(power::ipmitool::IpmitoolPower),
-        "fake" => Arc::new(power::fake::FakePower),
-        _ => return None,
-    })
+/// Implementations that are the default only of sites that enable them by name: they need more than a BMC.
+const NOT_BY_ITSELF: &[(InterfaceKind, &str)] = &[(InterfaceKind::Inspect, "agent")];
+
+/// Implementations of each family, by the name that nodes carry. A new one is a row here and its file.
+macro_rules! implementations {
+    ($($kind:ident $function:ident $interface:ident { $($name:literal => $value:expr,)* })*) => {
+        $(fn $function(name: &str) -> Option<Arc<dyn $interface>> {
+            Some(match name {
+                $($name => Arc::new($value),)*
+                _ => return None,
+            })
+        })*
+
+        fn implementation(kind: InterfaceKind, name: &str) -> Option<Arc<dyn Interface>> {
+            match kind {
+                $(InterfaceKind::$kind => $function(name).map(|i| i as Arc<dyn Interface>),)*
+            }
+        }
+    };
 }
 
-fn management_interface(name: &str) -> Option<Arc<dyn ManagementInterface>> {
-    Some(match name {
-        "ipmitool" => Arc::new(management::ipmitool::IpmitoolManagement),
-        "noop" => Arc::new(management::noop::NoopManagement),
-        "fake" => Arc::new(management::fake::FakeManagement),
-        _ => return None,
-    })
+implementations! {
+    Bios bios_interface BiosInterface {
+        "fake" => bios::fake::FakeBios,
+        "no-bios" => bios::none::NoBios,
+    }
+    Boot boot_interface BootInterface {
+        "fake" => boot::fake::FakeBoot,
+        "ipxe" => boot::ipxe::IpxeBoot,
+        "pxe" => boot::pxe::PxeBoot,
+    }
+    Console console_interface ConsoleInterface {
+        "fake" => console::fake::FakeConsole,
+        "no-console" => console::none::NoConsole,
+    }
+    Deploy deploy_interface DeployInterface {
+        "direct" => deploy::direct::DirectDeploy,
+        "fake" => deploy::fake::FakeDeploy,
+        "noop" => deploy::noop::NoopDeploy,
+    }
+    Firmware firmware_interface FirmwareInterface {
+        "fake" => firmware::fake::FakeFirmware,
+        "no-firmware" => firmware::none::NoFirmware,
+    }
+    Inspect inspect_interface InspectInterface {
+        "agent" => inspect::agent::AgentInspect,
+        "fake" => inspect::fake::FakeInspect,
+        "no-inspect" => inspect::none::NoInspect,
+    }
+    Management management_interface ManagementInterface {
+        "fake" => management::fake::FakeManagement,
+        "ipmitool" => management::ipmitool::IpmitoolManagement,
+        "noop" => management::noop::NoopManagement,
+    }
+    Network network_interface NetworkInterface {
+        "noop" => network::noop::NoopNetwork,
+    }
+    Power power_interface PowerInterface {
+        "fake" => power::fake::FakePower,
+        "ipmitool" => power::ipmitool::IpmitoolPower,
+    }
+    Raid raid_interface RaidInterface {
+        "agent" => raid::agent::AgentRaid,
+        "fake" => raid::fake::FakeRaid,
+        "no-raid" => raid::none::NoRaid,
+    }
+    Rescue rescue_interface RescueInterface {
+        "agent" => rescue::agent::AgentRescue,
+        "fake" => rescue::fake::FakeRescue,
+        "no-rescue" => rescue::none::NoRescue,
+    }
+    Storage storage_interface StorageInterface {
+        "fake" => storage::fake::FakeStorage,
+        "noop" => storage::noop::NoopStorage,
+    }
+    Vendor vendor_interface VendorInterface {
+        "fake" => vendor::fake::FakeVendor,
+        "ipmitool" => vendor::ipmitool::IpmitoolVendor,
+        "no-vendor" => vendor::none::NoVendor,
+    }
 }
 
-fn boot_interface(name: &str) -> Option<Arc<dyn BootInterface>> {
-    Some(match name {
-        "ipxe" => Arc::new(boot::ipxe::IpxeBoot),
-        "pxe" => Arc::new(boot::pxe::PxeBoot),
-        "fake" => Arc::new(boot::fake::FakeBoot),
-        _ => return None,
-    })
-}
-
-fn deploy_interface(name: &str) -> Option<Arc<dyn DeployInterface>> {
-    Some(match name {
-        "direct" => Arc::new(deploy::direct::DirectDeploy),
-        "fake" => Arc::new(deploy::fake::FakeDeploy),
-        _ => return None,
-    })
+/// Names of a family over all hardware types.
+fn known(kind: InterfaceKind) -> BTreeSet<&'static str> {
+    HARDWARE_TYPES
+        .iter()
+        .flat_map(|t| t.supported(kind))
+        .copied()
+        .collect()
 }
 
 /// One hardware type as published: per family the enabled implementations and the default.
@@ -55,7 +121,7 @@ fn deploy_interface(name: &str) -> Option<Arc<dyn DeployInterface>> {
 pub struct HardwareTypeEntry {
     pub enabled: BTreeMap<InterfaceKind, Vec<String>>,
     pub defaults: BTreeMap<InterfaceKind, Option<String>>,
-    /// `driver_info` members with their descriptions.
+    /// `driver_info` members of the default implementations with their descriptions.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -66,6 +132,8 @@ pub type Catalogue = BTreeMap<String, HardwareTypeEntry>;
 #[derive(Debug, Clone)]
 pub struct Drivers {
     catalogue: Catalogue,
+    /// What nodes may use beyond `enabled`, for the types that may use anything.
+    beyond: BTreeMap<String, BTreeMap<InterfaceKind, Vec<String>>>,
 }
 
 impl Drivers {
@@ -80,29 +148,21 @@ impl Drivers {
         default: impl Fn(InterfaceKind) -> Option<String>,
     ) -> Result<Self, Fault> {
         for kind in InterfaceKind::ALL {
-            let known = |name: &str| {
-                HARDWARE_TYPES
-                    .iter()
-                    .any(|t| t.supported(kind).contains(&name))
-            };
+            let known = known(kind);
             for name in enabled(kind)
                 .unwrap_or_default()
                 .iter()
                 .chain(default(kind).iter())
             {
-                if !known(name) {
-                    let all: std::collections::BTreeSet<_> = HARDWARE_TYPES
-                        .iter()
-                        .flat_map(|t| t.supported(kind))
-                        .copied()
-                        .collect();
+                if !known.contains(name.as_str()) {
                     return Err(Fault::invalid(format!(
                         "enabled_{kind}_interfaces or default_{kind}_interface names {name}, which this version does not have; it has {}.",
-                        all.into_iter().collect::<Vec<_>>().join(", ")
+                        known.into_iter().collect::<Vec<_>>().join(", ")
                     )));
                 }
             }
         }
+        let mut beyond = BTreeMap::new();
         let mut catalogue = Catalogue::new();
         for name in types {
             let hardware = HARDWARE_TYPES.iter().find(|t| t.name == name).ok_or_else(|| {
@@ -124,20 +184,76 @@ impl Drivers {
                     .filter(|n| allowed.as_ref().is_none_or(|a| a.iter().any(|x| x == *n)))
                     .map(|n| (*n).to_owned())
                     .collect();
+                let by_itself = |name: &&String| {
+                    allowed.is_some() || !NOT_BY_ITSELF.contains(&(kind, name.as_str()))
+                };
                 let wanted = default(kind).filter(|d| names.contains(d));
-                entry
-                    .defaults
-                    .insert(kind, wanted.or_else(|| names.first().cloned()));
-                for property in names.iter().flat_map(|n| properties_of(kind, n)) {
+                let chosen = wanted
+                    .or_else(|| names.iter().find(by_itself).cloned())
+                    .or_else(|| names.first().cloned());
+                let properties = chosen
+                    .as_deref()
+                    .and_then(|name| implementation(kind, name))
+                    .map_or(&[][..], |i| i.properties());
+                for property in properties {
                     entry
                         .properties
                         .insert(property.name.to_owned(), property.description.to_owned());
                 }
+                entry.defaults.insert(kind, chosen);
                 entry.enabled.insert(kind, names);
+            }
+            if hardware.any {
+                let all = InterfaceKind::ALL.map(|kind| {
+                    let everything = || known(kind).into_iter().map(str::to_owned).collect();
+                    (kind, enabled(kind).unwrap_or_else(everything))
+                });
+                beyond.insert(name.clone(), BTreeMap::from(all));
             }
             catalogue.insert(name.clone(), entry);
         }
-        Ok(Self { catalogue })
+        Ok(Self { catalogue, beyond })
+    }
+
+    /// Implementations of a family that nodes of this driver may use.
+    fn usable(&self, driver: &str, kind: InterfaceKind) -> &[String] {
+        self.beyond
+            .get(driver)
+            .and_then(|kinds| kinds.get(&kind))
+            .or_else(|| self.catalogue.get(driver)?.enabled.get(&kind))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The default implementation of a family, for calls that concern a driver rather than a node.
+    fn default_of(&self, driver: &str, kind: InterfaceKind) -> Result<&str, Fault> {
+        let entry = self.catalogue.get(driver).ok_or_else(|| unknown(driver))?;
+        entry
+            .defaults
+            .get(&kind)
+            .and_then(Option::as_deref)
+            .ok_or_else(|| {
+                Fault::invalid(format!(
+                    "For driver '{driver}', no default {kind} interface found: none of the type's implementations is enabled."
+                ))
+            })
+    }
+
+    /// The vendor interface of a hardware type.
+    ///
+    /// # Errors
+    /// `NotFound` for a driver that is not enabled; no default.
+    pub fn vendor(&self, driver: &str) -> Result<Arc<dyn VendorInterface>, Fault> {
+        let name = self.default_of(driver, InterfaceKind::Vendor)?;
+        vendor_interface(name).ok_or_else(|| unknown(driver))
+    }
+
+    /// The RAID interface of a hardware type.
+    ///
+    /// # Errors
+    /// As [`Drivers::vendor`].
+    pub fn raid(&self, driver: &str) -> Result<Arc<dyn RaidInterface>, Fault> {
+        let name = self.default_of(driver, InterfaceKind::Raid)?;
+        raid_interface(name).ok_or_else(|| unknown(driver))
     }
 
     #[must_use]
@@ -158,9 +274,10 @@ impl Drivers {
     /// # Errors
     /// `NotFound` for a driver that is not enabled.
     pub fn properties(&self, driver: &str) -> Result<BTreeMap<String, String>, Fault> {
-        self.catalogue.get(driver).map(|e| e.properties.clone()).ok_or_else(|| {
-            Fault::not_found(format!("The driver '{driver}' is unknown or not enabled; see [DEFAULT] enabled_hardware_types."))
-        })
+        self.catalogue
+            .get(driver)
+            .map(|e| e.properties.clone())
+            .ok_or_else(|| unknown(driver))
     }
 
     /// Fills in the default of every family that the node has no implementation for, and checks the ones
@@ -171,14 +288,12 @@ impl Drivers {
     pub fn complete(&self, node: &mut Node, explicit: &[InterfaceKind]) -> Result<(), Fault> {
         let entry = self.entry(&node.driver)?;
         for kind in InterfaceKind::ALL {
-            let names = entry.enabled.get(&kind).map_or(&[][..], Vec::as_slice);
+            let names = self.usable(&node.driver, kind);
             match node.interfaces.get(kind) {
                 Some(name) if names.iter().any(|n| n == name) => {}
                 Some(name) if explicit.contains(&kind) || !name.is_empty() => {
                     let name = name.to_owned();
-                    let anywhere = HARDWARE_TYPES
-                        .iter()
-                        .any(|t| t.supported(kind).contains(&name.as_str()));
+                    let anywhere = known(kind).contains(name.as_str());
                     return Err(Fault::invalid(if anywhere {
                         format!(
                             "{kind} interface implementation '{name}' is not supported by hardware type {} or not enabled; it has {}.",
@@ -219,11 +334,7 @@ impl Drivers {
                 .get(kind)
                 .or_else(|| entry.defaults.get(&kind).and_then(Option::as_deref))
                 .unwrap_or_default();
-            let enabled = entry
-                .enabled
-                .get(&kind)
-                .is_some_and(|names| names.iter().any(|n| n == name));
-            if enabled {
+            if self.usable(&node.driver, kind).iter().any(|n| n == name) {
                 Ok(name)
             } else {
                 Err(gone(node, kind, name))
@@ -233,13 +344,26 @@ impl Drivers {
         let missing =
             |kind: K| move || gone(node, kind, node.interfaces.get(kind).unwrap_or_default());
         Ok(Hardware {
-            power: power_interface(name(K::Power)?).ok_or_else(missing(K::Power))?,
+            bios: bios_interface(name(K::Bios)?).ok_or_else(missing(K::Bios))?,
+            boot: boot_interface(name(K::Boot)?).ok_or_else(missing(K::Boot))?,
+            console: console_interface(name(K::Console)?).ok_or_else(missing(K::Console))?,
+            deploy: deploy_interface(name(K::Deploy)?).ok_or_else(missing(K::Deploy))?,
+            firmware: firmware_interface(name(K::Firmware)?).ok_or_else(missing(K::Firmware))?,
+            inspect: inspect_interface(name(K::Inspect)?).ok_or_else(missing(K::Inspect))?,
             management: management_interface(name(K::Management)?)
                 .ok_or_else(missing(K::Management))?,
-            boot: boot_interface(name(K::Boot)?).ok_or_else(missing(K::Boot))?,
-            deploy: deploy_interface(name(K::Deploy)?).ok_or_else(missing(K::Deploy))?,
+            network: network_interface(name(K::Network)?).ok_or_else(missing(K::Network))?,
+            power: power_interface(name(K::Power)?).ok_or_else(missing(K::Power))?,
+            raid: raid_interface(name(K::Raid)?).ok_or_else(missing(K::Raid))?,
+            rescue: rescue_interface(name(K::Rescue)?).ok_or_else(missing(K::Rescue))?,
+            storage: storage_interface(name(K::Storage)?).ok_or_else(missing(K::Storage))?,
+            vendor: vendor_interface(name(K::Vendor)?).ok_or_else(missing(K::Vendor))?,
         })
     }
+}
+
+fn unknown(driver: &str) -> Fault {
+    Fault::not_found(format!("The driver '{driver}' is unknown."))
 }
 
 fn gone(node: &Node, kind: InterfaceKind, name: &str) -> Fault {
@@ -248,16 +372,6 @@ fn gone(node: &Node, kind: InterfaceKind, name: &str) -> Fault {
         node.label(),
         node.driver
     ))
-}
-
-fn properties_of(kind: InterfaceKind, name: &str) -> &'static [Property] {
-    match kind {
-        InterfaceKind::Power => power_interface(name).map_or(&[], |i| i.properties()),
-        InterfaceKind::Management => management_interface(name).map_or(&[], |i| i.properties()),
-        InterfaceKind::Boot => boot_interface(name).map_or(&[], |i| i.properties()),
-        InterfaceKind::Deploy => deploy_interface(name).map_or(&[], |i| i.properties()),
-        _ => &[],
-    }
 }
 
 #[cfg(test)]
@@ -281,17 +395,11 @@ mod tests {
                     hardware.name
                 );
             }
-            for n in hardware.supported(InterfaceKind::Power) {
-                assert_eq!(power_interface(n).unwrap().name(), *n);
-            }
-            for n in hardware.supported(InterfaceKind::Management) {
-                assert_eq!(management_interface(n).unwrap().name(), *n);
-            }
-            for n in hardware.supported(InterfaceKind::Boot) {
-                assert_eq!(boot_interface(n).unwrap().name(), *n);
-            }
-            for n in hardware.supported(InterfaceKind::Deploy) {
-                assert_eq!(deploy_interface(n).unwrap().name(), *n);
+        }
+        for kind in InterfaceKind::ALL {
+            for name in known(kind) {
+                let found = implementation(kind, name).unwrap();
+                assert_eq!((found.kind(), found.name()), (kind, name));
             }
         }
     }

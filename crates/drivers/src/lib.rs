@@ -7,18 +7,31 @@
 //! This crate never touches the store: it reads the node it is given, talks to devices, and answers with
 //! values that the conductor saves.
 
+pub mod bios;
 pub mod bmc;
 pub mod boot;
 pub mod catalog;
+pub mod console;
 pub mod deploy;
+pub mod firmware;
 pub mod hw;
+pub mod inspect;
 pub mod interface;
 pub mod management;
+pub mod network;
 pub mod power;
+pub mod raid;
+pub mod rescue;
+pub mod storage;
+pub mod vendor;
 
 pub use bmc::Bmcs;
 pub use catalog::{Catalogue, Drivers, HardwareTypeEntry};
 pub use interface::{
-    BootInterface, BootParams, BootPlan, CoreStep, DeployInterface, DriverStep, Environment,
-    Hardware, ManagementInterface, Persistence, PowerInterface, Property, StepRun,
+    BiosInterface, BootInterface, BootParams, BootPlan, ConsoleInterface, CoreStep,
+    DeployInterface, DriverStep, Effects, Environment, FirmwareInterface, Hardware, Indicator,
+    Indicators, InspectInterface, Inspection, Interface, ManagementInterface, Network,
+    NetworkInterface, Persistence, PortChange, PowerInterface, Property, RaidInterface,
+    RescueInterface, StepCall, StepResult, StepRun, StorageInterface, VendorInterface,
+    VendorMethod, VendorReply,
 };

@@ -3,9 +3,11 @@
 //! This crate never does I/O, is never async, contains no SQL and no HTTP. Its vocabulary is that of the
 //! Bare Metal API reference, so that a reader of that document finds things by name.
 
+mod bios;
 mod chassis;
 mod fault;
 mod field;
+mod firmware;
 mod ids;
 mod interface;
 mod masking;
@@ -13,11 +15,14 @@ mod node;
 mod port;
 mod power;
 pub mod provision;
+mod quote;
 mod timestamp;
 
+pub use bios::BiosSetting;
 pub use chassis::Chassis;
 pub use fault::{Class, Fault, FaultKind};
 pub use field::{FieldSource, NodeField};
+pub use firmware::FirmwareComponent;
 pub use ids::{
     ChassisId, ConductorId, HistoryId, MacAddress, MacAddressError, NodeId, OperationId, PortId,
     SessionId,
@@ -28,6 +33,7 @@ pub use node::{Node, NodeHealthFault};
 pub use port::Port;
 pub use power::{PowerState, PowerTarget};
 pub use provision::{Event, ProvisionState, Verb};
+pub use quote::{py_repr, py_str};
 pub use timestamp::Timestamp;
 
 /// A JSON object as nodes carry it (`properties`, `driver_info`, …). Key order is kept.

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use bessemer_api::conductor::{
-    BootDeviceAnswer, Conductor as Calls, InterfaceValidation, LookupAnswer, ProvisionRequest,
+    BootDeviceAnswer, Conductor as Calls, IndicatorAnswer, InterfaceValidation, LookupAnswer,
+    ProvisionRequest, VendorAnswer, VendorRequest,
 };
 use bessemer_conductor::{Conductor, Provision};
 use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
@@ -122,5 +123,131 @@ impl Calls for InProcess {
         at: Timestamp,
     ) -> Result<(), Fault> {
         self.0.heartbeat(node, &body, at).await
+    }
+
+    async fn set_target_raid_config(
+        &self,
+        node: NodeId,
+        config: Map<String, Value>,
+    ) -> Result<(), Fault> {
+        self.0.set_target_raid_config(node, config).await
+    }
+
+    async fn raid_logical_disk_properties(
+        &self,
+        driver: &str,
+    ) -> Result<Map<String, Value>, Fault> {
+        self.0.raid_logical_disk_properties(driver)
+    }
+
+    async fn set_boot_mode(&self, node: NodeId, mode: String) -> Result<(), Fault> {
+        self.0.set_boot_mode(node, mode).await
+    }
+
+    async fn set_secure_boot(&self, node: NodeId, enabled: bool) -> Result<(), Fault> {
+        self.0.set_secure_boot(node, enabled).await
+    }
+
+    async fn get_console(&self, node: NodeId) -> Result<Option<Value>, Fault> {
+        self.0.get_console(node).await
+    }
+
+    async fn set_console(&self, node: NodeId, enabled: bool) -> Result<(), Fault> {
+        self.0.set_console(node, enabled).await
+    }
+
+    async fn indicators(&self, node: NodeId) -> Result<Vec<IndicatorAnswer>, Fault> {
+        let mut all = Vec::new();
+        for (component, lamps) in self.0.indicators(node).await? {
+            for (name, lamp) in lamps {
+                all.push(IndicatorAnswer {
+                    component: component.clone(),
+                    name,
+                    readonly: lamp.readonly,
+                    states: lamp.states,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    async fn get_indicator(
+        &self,
+        node: NodeId,
+        component: String,
+        indicator: String,
+    ) -> Result<String, Fault> {
+        self.0.get_indicator(node, &component, &indicator).await
+    }
+
+    async fn set_indicator(
+        &self,
+        node: NodeId,
+        component: String,
+        indicator: String,
+        state: String,
+    ) -> Result<(), Fault> {
+        self.0
+            .set_indicator(node, &component, &indicator, &state)
+            .await
+    }
+
+    async fn get_virtual_media(&self, node: NodeId) -> Result<Vec<Map<String, Value>>, Fault> {
+        self.0.get_virtual_media(node).await
+    }
+
+    async fn attach_virtual_media(
+        &self,
+        node: NodeId,
+        device: String,
+        image_url: String,
+    ) -> Result<(), Fault> {
+        self.0.attach_virtual_media(node, device, image_url).await
+    }
+
+    async fn detach_virtual_media(&self, node: NodeId, devices: Vec<String>) -> Result<(), Fault> {
+        self.0.detach_virtual_media(node, devices).await
+    }
+
+    async fn vendor_methods(&self, node: NodeId) -> Result<Map<String, Value>, Fault> {
+        self.0.vendor_methods(node).await
+    }
+
+    async fn vendor_call(
+        &self,
+        node: NodeId,
+        request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault> {
+        let answer = self.0.vendor_call(node, asked(request)).await?;
+        Ok(answered(answer))
+    }
+
+    async fn driver_vendor_methods(&self, driver: &str) -> Result<Map<String, Value>, Fault> {
+        self.0.driver_vendor_methods(driver)
+    }
+
+    async fn driver_vendor_call(
+        &self,
+        driver: &str,
+        request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault> {
+        let answer = self.0.driver_vendor_call(driver, asked(request)).await?;
+        Ok(answered(answer))
+    }
+}
+
+fn asked(request: VendorRequest) -> bessemer_conductor::VendorRequest {
+    bessemer_conductor::VendorRequest {
+        method: request.method,
+        http_method: request.http_method,
+        args: request.args,
+    }
+}
+
+fn answered(answer: bessemer_conductor::VendorAnswer) -> VendorAnswer {
+    match answer {
+        bessemer_conductor::VendorAnswer::Accepted => VendorAnswer::Accepted,
+        bessemer_conductor::VendorAnswer::Json(value) => VendorAnswer::Json(value),
+        bessemer_conductor::VendorAnswer::File(bytes) => VendorAnswer::File(bytes),
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bessemer_api::conductor::{
-    BootDeviceAnswer, InterfaceValidation, LookupAnswer, ProvisionRequest,
+    BootDeviceAnswer, IndicatorAnswer, InterfaceValidation, LookupAnswer, ProvisionRequest,
+    VendorAnswer, VendorRequest,
 };
 use bessemer_model::{
     Class, Fault, FaultKind, InterfaceKind, Node, NodeId, PowerTarget, ProvisionState, Timestamp,
@@ -242,4 +243,109 @@ impl bessemer_api::Conductor for TestConductor {
         self.heartbeats.lock().unwrap().push(body);
         Ok(())
     }
+
+    // The calls of a driver are tested with the real conductor and the real drivers (`tests`, `driver_api`).
+
+    async fn set_target_raid_config(
+        &self,
+        _node: NodeId,
+        _config: Map<String, Value>,
+    ) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn raid_logical_disk_properties(
+        &self,
+        _driver: &str,
+    ) -> Result<Map<String, Value>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn set_boot_mode(&self, _node: NodeId, _mode: String) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn set_secure_boot(&self, _node: NodeId, _enabled: bool) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn get_console(&self, _node: NodeId) -> Result<Option<Value>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn set_console(&self, _node: NodeId, _enabled: bool) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn indicators(&self, _node: NodeId) -> Result<Vec<IndicatorAnswer>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn get_indicator(
+        &self,
+        _node: NodeId,
+        _component: String,
+        _indicator: String,
+    ) -> Result<String, Fault> {
+        Err(no_driver())
+    }
+
+    async fn set_indicator(
+        &self,
+        _node: NodeId,
+        _component: String,
+        _indicator: String,
+        _state: String,
+    ) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn get_virtual_media(&self, _node: NodeId) -> Result<Vec<Map<String, Value>>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn attach_virtual_media(
+        &self,
+        _node: NodeId,
+        _device: String,
+        _image_url: String,
+    ) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn detach_virtual_media(
+        &self,
+        _node: NodeId,
+        _devices: Vec<String>,
+    ) -> Result<(), Fault> {
+        Err(no_driver())
+    }
+
+    async fn vendor_methods(&self, _node: NodeId) -> Result<Map<String, Value>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn vendor_call(
+        &self,
+        _node: NodeId,
+        _request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault> {
+        Err(no_driver())
+    }
+
+    async fn driver_vendor_methods(&self, _driver: &str) -> Result<Map<String, Value>, Fault> {
+        Err(no_driver())
+    }
+
+    async fn driver_vendor_call(
+        &self,
+        _driver: &str,
+        _request: VendorRequest,
+    ) -> Result<VendorAnswer, Fault> {
+        Err(no_driver())
+    }
+}
+
+fn no_driver() -> Fault {
+    Fault::unsupported("The test's conductor has no drivers.")
 }

@@ -1,5 +1,6 @@
 //! The flows: each verb as a list of phases, in one table.
 
+mod call;
 mod clean;
 mod deploy;
 mod manage;
@@ -14,6 +15,7 @@ use bessemer_model::{Event, Fault, NodeHealthFault};
 use crate::context::Context;
 use crate::outcome::Phase;
 
+pub(crate) use call::DriverCall;
 pub use clean::is_automated_clean_wanted;
 
 /// A verb as phases in order. Names and versions are a stored format: a conductor claims only what it knows.
@@ -39,6 +41,8 @@ pub enum OnFailure {
     FailCleaning,
     /// The provision state is not touched.
     Power,
+    /// Nothing else.
+    LastError,
 }
 
 /// Every flow.
@@ -48,6 +52,7 @@ pub const FLOWS: &[&Flow] = &[
     &deploy::DEPLOY,
     &unprovision::UNPROVISION,
     &power::POWER,
+    &call::CALL,
 ];
 
 /// The newest flow of that name.
@@ -92,6 +97,7 @@ impl Flow {
         });
         match self.on_failure {
             OnFailure::Power => cx.set(|node| node.target_power_state = None),
+            OnFailure::LastError => {}
             OnFailure::Fail | OnFailure::FailCleaning => {
                 let aborted =
                     abandoned.aborted && cx.node.provision_state.kind() == StateKind::Wait;
@@ -148,6 +154,7 @@ mod tests {
                 "deploy 1: check-image power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
                 "unprovision 1: power-off tear-down",
                 "power 1: start soft-power-off power-off power-on done",
+                "call 1: prepare call",
             ]
         );
     }

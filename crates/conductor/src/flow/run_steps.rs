@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_drivers::interface::boot_mode;
-use bessemer_drivers::{CoreStep, Persistence, StepRun};
+use bessemer_drivers::{CoreStep, Persistence, StepCall, StepResult, StepRun};
 use bessemer_model::{Class, Fault, Object, PowerState, Timestamp};
-use bessemer_store::{BootKind, BootRow, Page, PortFilter, TimelineSource};
+use bessemer_store::{BootKind, BootRow, Page, PortFilter, SignalKind, TimelineSource};
 use bessemer_wire::{
     CleanSteps, CommandResult, CommandStatus, DeploySteps, ImageProgress, StepRef,
 };
@@ -154,20 +154,14 @@ impl Phase for CollectSteps {
         let args = &cx.operation.args;
         let wanted = |key: &str| args.get(key).filter(|v| !v.is_null());
         let list = match kind {
-            StepKind::Deploy => steps::deploy(
-                wanted("deploy_steps"),
-                &hardware.deploy.deploy_steps(),
-                &offered,
-            )?,
+            StepKind::Deploy => {
+                steps::deploy(wanted("deploy_steps"), &hardware.deploy_steps(), &offered)?
+            }
             StepKind::Clean => match wanted("clean_steps") {
-                Some(given) => {
-                    steps::manual_clean(given, &hardware.deploy.clean_steps(), &offered)?
+                Some(given) => steps::manual_clean(given, &hardware.clean_steps(), &offered)?,
+                None => {
+                    steps::automated_clean(&cx.shared.settings, &hardware.clean_steps(), &offered)
                 }
-                None => steps::automated_clean(
-                    &cx.shared.settings,
-                    &hardware.deploy.clean_steps(),
-                    &offered,
-                ),
             },
         };
         let shown: Vec<Value> = list.iter().map(|s| Value::Object(s.shown())).collect();
@@ -225,6 +219,7 @@ impl Phase for RunSteps {
                 }
                 Ok(Look::NotDone)
             }
+            StepRun::OutOfBand if cx.data.step_waits => look_agent_called(cx, &step),
             StepRun::Core(_) | StepRun::OutOfBand => Ok(Look::NotDone),
         }
     }
@@ -243,13 +238,7 @@ impl Phase for RunSteps {
             StepRun::Core(CoreStep::SwitchToTenantNetwork | CoreStep::Deploy) => {
                 finished(cx, &step)
             }
-            StepRun::OutOfBand => {
-                let hardware = cx.hardware()?;
-                let env = cx.shared.environment.clone();
-                cx.guard()?;
-                hardware.deploy.run_step(&env, &cx.node, &step.step).await?;
-                finished(cx, &step)
-            }
+            StepRun::OutOfBand => run_out_of_band(cx, &step).await,
         }
     }
 
@@ -266,6 +255,52 @@ impl Phase for RunSteps {
             ),
         )
     }
+}
+
+/// A step of the driver: called again with what it said last, until it says that it is done.
+async fn run_out_of_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome, Fault> {
+    let hardware = cx.hardware()?;
+    let env = cx.shared.environment.clone();
+    cx.guard()?;
+    let call = StepCall {
+        step: &step.step,
+        args: &step.args,
+        state: cx.data.step_state.as_ref(),
+    };
+    let result = hardware
+        .run_step(&env, &cx.node, &step.interface, call)
+        .await?;
+    match result {
+        StepResult::Done(effects) => {
+            cx.set(move |node| effects.apply(node));
+            finished(cx, step)
+        }
+        StepResult::Wait { what, after, state } => {
+            cx.data.step_state = Some(state);
+            let deadline = cx.deadline(callback_timeout(cx));
+            Ok(Outcome::Wait(
+                Wait::new(what).look_again(after).until(deadline),
+            ))
+        }
+        StepResult::WaitForAgent { what } => {
+            cx.data.step_waits = true;
+            cx.enter_wait()?;
+            let deadline = cx.deadline(callback_timeout(cx));
+            Ok(Outcome::Wait(
+                Wait::new(format!("the agent's call that ends {what}")).until(deadline),
+            ))
+        }
+    }
+}
+
+fn look_agent_called(cx: &mut Context, step: &PlannedStep) -> Result<Look, Fault> {
+    if cx.has_signal(SignalKind::Heartbeat) {
+        return advance(cx, step);
+    }
+    let deadline = cx.deadline(callback_timeout(cx));
+    Ok(Look::Running(
+        Wait::new(format!("the agent's call that ends step {}", step.label())).until(deadline),
+    ))
 }
 
 fn present(cx: &Context) -> Option<&PlannedStep> {
@@ -310,6 +345,8 @@ fn next(cx: &mut Context, step: &PlannedStep) -> Result<(), Fault> {
     cx.data.step += 1;
     cx.data.step_attempt = 0;
     cx.data.step_agent = None;
+    cx.data.step_state = None;
+    cx.data.step_waits = false;
     cx.data.power_sent_at = None;
     cx.data.agent_off_at = None;
     cx.data.progress_told = 0;

@@ -1,11 +1,19 @@
 //! Boot of a node that is not there.
 
-use crate::interface::BootInterface;
+use bessemer_model::InterfaceKind;
+
+use crate::interface::{BootInterface, Interface};
 
 pub struct FakeBoot;
 
-impl BootInterface for FakeBoot {
+impl Interface for FakeBoot {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Boot
+    }
+
     fn name(&self) -> &'static str {
         "fake"
     }
 }
+
+impl BootInterface for FakeBoot {}

@@ -1,8 +1,10 @@
 //! Network boot through iPXE: kernel and ramdisk by HTTP from our own boot service.
 
-use bessemer_model::{Fault, Node};
+use bessemer_model::{Fault, InterfaceKind, Node};
 
-use crate::interface::{BootInterface, BootParams, BootPlan, Environment, Property, info_text};
+use crate::interface::{
+    BootInterface, BootParams, BootPlan, Environment, Interface, Property, info_text,
+};
 
 pub struct IpxeBoot;
 
@@ -139,7 +141,11 @@ pub(super) fn plan(env: &Environment, node: &Node, params: &BootParams) -> Resul
     })
 }
 
-impl BootInterface for IpxeBoot {
+impl Interface for IpxeBoot {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Boot
+    }
+
     fn name(&self) -> &'static str {
         "ipxe"
     }
@@ -152,7 +158,9 @@ impl BootInterface for IpxeBoot {
         images(env, node)?;
         info_text(node, "kernel_append_params").map_or(Ok(()), |p| check_params(node, &p))
     }
+}
 
+impl BootInterface for IpxeBoot {
     fn ramdisk(
         &self,
         env: &Environment,

@@ -3,10 +3,12 @@
 //! What is booted is what [`super::ipxe`] boots; the boot service serves a node with this interface over TFTP only. So kernel and
 //! ramdisk must be files of the controller: what lies on a web server cannot come by TFTP.
 
-use bessemer_model::{Fault, Node};
+use bessemer_model::{Fault, InterfaceKind, Node};
 
 use super::ipxe::{PROPERTIES, check_params, images, plan};
-use crate::interface::{BootInterface, BootParams, BootPlan, Environment, Property, info_text};
+use crate::interface::{
+    BootInterface, BootParams, BootPlan, Environment, Interface, Property, info_text,
+};
 
 pub struct PxeBoot;
 
@@ -23,7 +25,11 @@ fn check_files(node: &Node, kernel: &str, ramdisk: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-impl BootInterface for PxeBoot {
+impl Interface for PxeBoot {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Boot
+    }
+
     fn name(&self) -> &'static str {
         "pxe"
     }
@@ -37,7 +43,9 @@ impl BootInterface for PxeBoot {
         check_files(node, &kernel, &ramdisk)?;
         info_text(node, "kernel_append_params").map_or(Ok(()), |p| check_params(node, &p))
     }
+}
 
+impl BootInterface for PxeBoot {
     fn ramdisk(
         &self,
         env: &Environment,

@@ -1,10 +1,9 @@
 //! `direct`: the agent downloads the image and writes it to the disk.
 
-use async_trait::async_trait;
-use bessemer_model::{Class, Fault, FaultKind, Node};
+use bessemer_model::{Class, Fault, FaultKind, InterfaceKind, Node};
 
 use crate::interface::{
-    CoreStep, DeployInterface, DriverStep, Environment, Property, StepRun, step,
+    CoreStep, DeployInterface, DriverStep, Environment, Interface, Property, StepRun, step,
 };
 
 pub struct DirectDeploy;
@@ -45,18 +44,17 @@ fn missing(node: &Node, what: &str) -> Fault {
     )
 }
 
-#[async_trait]
-impl DeployInterface for DirectDeploy {
+impl Interface for DirectDeploy {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Deploy
+    }
+
     fn name(&self) -> &'static str {
         "direct"
     }
 
     fn properties(&self) -> &'static [Property] {
         PROPERTIES
-    }
-
-    fn uses_agent(&self) -> bool {
-        true
     }
 
     fn validate(&self, _env: &Environment, node: &Node) -> Result<(), Fault> {
@@ -130,5 +128,11 @@ impl DeployInterface for DirectDeploy {
                 StepRun::Core(CoreStep::BootInstance),
             ),
         ]
+    }
+}
+
+impl DeployInterface for DirectDeploy {
+    fn uses_agent(&self) -> bool {
+        true
     }
 }

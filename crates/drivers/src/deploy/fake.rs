@@ -3,12 +3,18 @@
 use async_trait::async_trait;
 use bessemer_model::{Fault, InterfaceKind, Node};
 
-use crate::interface::{DeployInterface, DriverStep, Environment, StepRun, step};
+use crate::interface::{
+    DeployInterface, DriverStep, Environment, Interface, StepCall, StepResult, StepRun, step,
+};
 
 pub struct FakeDeploy;
 
 #[async_trait]
-impl DeployInterface for FakeDeploy {
+impl Interface for FakeDeploy {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Deploy
+    }
+
     fn name(&self) -> &'static str {
         "fake"
     }
@@ -17,8 +23,22 @@ impl DeployInterface for FakeDeploy {
         vec![step("deploy", "deploy", 100, StepRun::OutOfBand)]
     }
 
-    async fn run_step(&self, env: &Environment, _node: &Node, _step: &str) -> Result<(), Fault> {
-        tokio::time::sleep((env.fake_delay)(InterfaceKind::Deploy)).await;
-        Ok(())
+    async fn run_step(
+        &self,
+        env: &Environment,
+        node: &Node,
+        call: StepCall<'_>,
+    ) -> Result<StepResult, Fault> {
+        if call.step != "deploy" {
+            return Err(Fault::unsupported(format!(
+                "deploy interface fake has no step {} (node {}).",
+                call.step,
+                node.label()
+            )));
+        }
+        env.pretend(InterfaceKind::Deploy).await;
+        Ok(StepResult::done())
     }
 }
+
+impl DeployInterface for FakeDeploy {}

@@ -1,4 +1,4 @@
-//! `fake-hardware`: nodes without hardware, for development and load.
+//! `fake-hardware`: nodes without hardware, for development and load. They may mix in real implementations.
 
 use bessemer_model::InterfaceKind as K;
 
@@ -8,18 +8,20 @@ pub const FAKE_HARDWARE: HardwareType = HardwareType {
     name: "fake-hardware",
     description: "Nodes without hardware",
     interfaces: &[
-        (K::Bios, &["no-bios"]),
+        (K::Bios, &["fake", "no-bios"]),
         (K::Boot, &["fake", "ipxe", "pxe"]),
-        (K::Console, &["no-console"]),
+        (K::Console, &["fake", "no-console"]),
         (K::Deploy, &["fake", "direct"]),
-        (K::Firmware, &["no-firmware"]),
-        (K::Inspect, &["no-inspect"]),
-        (K::Management, &["fake", "ipmitool", "noop"]),
+        (K::Firmware, &["fake", "no-firmware"]),
+        (K::Inspect, &["fake", "agent", "no-inspect"]),
+        (K::Management, &["fake"]),
         (K::Network, &["noop"]),
-        (K::Power, &["fake", "ipmitool"]),
-        (K::Raid, &["no-raid"]),
-        (K::Rescue, &["no-rescue"]),
-        (K::Storage, &["noop"]),
-        (K::Vendor, &["no-vendor"]),
+        (K::Power, &["fake"]),
+        (K::Raid, &["fake", "no-raid", "agent"]),
+        (K::Rescue, &["fake", "no-rescue", "agent"]),
+        // upstream's default of the option default_storage_interface comes first
+        (K::Storage, &["noop", "fake"]),
+        (K::Vendor, &["fake", "no-vendor"]),
     ],
+    any: true,
 };

@@ -2,24 +2,25 @@
 
 use bessemer_model::InterfaceKind as K;
 
-use super::HardwareType;
+use super::{HardwareType, common};
 
 pub const IPMI: HardwareType = HardwareType {
     name: "ipmi",
     description: "Servers whose BMC speaks IPMI 2.0",
     interfaces: &[
-        (K::Bios, &["no-bios"]),
-        (K::Boot, &["ipxe", "pxe"]),
-        (K::Console, &["no-console"]),
-        (K::Deploy, &["direct"]),
-        (K::Firmware, &["no-firmware"]),
-        (K::Inspect, &["no-inspect"]),
+        (K::Bios, common::BIOS),
+        (K::Boot, common::BOOT),
+        (K::Console, common::CONSOLE),
+        (K::Deploy, common::DEPLOY),
+        (K::Firmware, common::FIRMWARE),
+        (K::Inspect, common::INSPECT),
         (K::Management, &["ipmitool", "noop"]),
-        (K::Network, &["noop"]),
+        (K::Network, common::NETWORK),
         (K::Power, &["ipmitool"]),
-        (K::Raid, &["no-raid"]),
-        (K::Rescue, &["no-rescue"]),
-        (K::Storage, &["noop"]),
-        (K::Vendor, &["no-vendor"]),
+        (K::Raid, common::RAID),
+        (K::Rescue, common::RESCUE),
+        (K::Storage, common::STORAGE),
+        (K::Vendor, &["ipmitool", "no-vendor"]),
     ],
+    any: false,
 };

@@ -2,7 +2,7 @@
 
 use bessemer_model::{Fault, Node};
 
-use super::{Environment, Property};
+use super::{Environment, Interface};
 
 /// What the flow wants the ramdisk to know.
 #[derive(Debug, Clone, Default)]
@@ -24,17 +24,7 @@ pub struct BootPlan {
 }
 
 /// Prepares boots. Pure: the device calls that follow from the plan are the management interface's.
-pub trait BootInterface: Send + Sync {
-    fn name(&self) -> &'static str;
-
-    fn properties(&self) -> &'static [Property] {
-        &[]
-    }
-
-    fn validate(&self, _env: &Environment, _node: &Node) -> Result<(), Fault> {
-        Ok(())
-    }
-
+pub trait BootInterface: Interface {
     /// The deploy ramdisk; `None` when the implementation boots nothing (fake).
     fn ramdisk(
         &self,

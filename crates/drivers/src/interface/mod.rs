@@ -1,18 +1,41 @@
-//! The traits of the interfaces. Every method defaults to "unsupported", so that an implementation
-//! writes only what its hardware can do.
+//! The traits of the interfaces: [`Interface`] is what all have, each family's own trait comes on top. Every method
+//! has a default ("unsupported", or nothing to do), so that an implementation writes only what its hardware can do.
 
+mod base;
+mod bios;
 mod boot;
+mod console;
 mod deploy;
+mod firmware;
+mod inspect;
 mod management;
+mod network;
 mod power;
+mod raid;
+mod rescue;
+mod storage;
+mod vendor;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use base::{
+    CoreStep, DriverStep, Effects, Interface, StepCall, StepResult, StepRun, step, unsupported,
+    unsupported_by,
+};
+pub use bios::BiosInterface;
 pub use boot::{BootInterface, BootParams, BootPlan};
-pub use deploy::{CoreStep, DeployInterface, DriverStep, StepRun, step};
-pub use management::{ManagementInterface, Persistence};
+pub use console::ConsoleInterface;
+pub use deploy::DeployInterface;
+pub use firmware::FirmwareInterface;
+pub use inspect::{InspectInterface, Inspection};
+pub use management::{Indicator, Indicators, ManagementInterface, Persistence, VMEDIA_DEVICES};
+pub use network::{Network, NetworkInterface, PortChange};
 pub use power::PowerInterface;
+pub use raid::RaidInterface;
+pub use rescue::RescueInterface;
+pub use storage::StorageInterface;
+pub use vendor::{VendorInterface, VendorMethod, VendorReply};
 
 use bessemer_model::{Fault, InterfaceKind, Node};
 
@@ -40,6 +63,16 @@ pub struct Environment {
     pub kernel_append_params: String,
 }
 
+impl Environment {
+    /// What a fake interface pretends to need for one call.
+    pub(crate) async fn pretend(&self, kind: InterfaceKind) {
+        let time = (self.fake_delay)(kind);
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
+    }
+}
+
 /// A property that a driver reads from `driver_info`: `GET /v1/drivers/{name}/properties`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Property {
@@ -48,14 +81,92 @@ pub struct Property {
     pub description: &'static str,
 }
 
-/// The interfaces chosen for one node. Only the families that flows call have objects; the others are
-/// names that the catalogue checks.
+/// The interfaces chosen for one node.
 #[derive(Clone)]
 pub struct Hardware {
-    pub power: Arc<dyn PowerInterface>,
-    pub management: Arc<dyn ManagementInterface>,
+    pub bios: Arc<dyn BiosInterface>,
     pub boot: Arc<dyn BootInterface>,
+    pub console: Arc<dyn ConsoleInterface>,
     pub deploy: Arc<dyn DeployInterface>,
+    pub firmware: Arc<dyn FirmwareInterface>,
+    pub inspect: Arc<dyn InspectInterface>,
+    pub management: Arc<dyn ManagementInterface>,
+    pub network: Arc<dyn NetworkInterface>,
+    pub power: Arc<dyn PowerInterface>,
+    pub raid: Arc<dyn RaidInterface>,
+    pub rescue: Arc<dyn RescueInterface>,
+    pub storage: Arc<dyn StorageInterface>,
+    pub vendor: Arc<dyn VendorInterface>,
+}
+
+impl Hardware {
+    #[must_use]
+    pub fn interface(&self, kind: InterfaceKind) -> &dyn Interface {
+        match kind {
+            InterfaceKind::Bios => &*self.bios,
+            InterfaceKind::Boot => &*self.boot,
+            InterfaceKind::Console => &*self.console,
+            InterfaceKind::Deploy => &*self.deploy,
+            InterfaceKind::Firmware => &*self.firmware,
+            InterfaceKind::Inspect => &*self.inspect,
+            InterfaceKind::Management => &*self.management,
+            InterfaceKind::Network => &*self.network,
+            InterfaceKind::Power => &*self.power,
+            InterfaceKind::Raid => &*self.raid,
+            InterfaceKind::Rescue => &*self.rescue,
+            InterfaceKind::Storage => &*self.storage,
+            InterfaceKind::Vendor => &*self.vendor,
+        }
+    }
+
+    fn steps(&self, of: impl Fn(&dyn Interface) -> Vec<DriverStep>) -> Vec<DriverStep> {
+        InterfaceKind::ALL
+            .into_iter()
+            .flat_map(|kind| of(self.interface(kind)))
+            .collect()
+    }
+
+    /// Clean steps of all interfaces.
+    #[must_use]
+    pub fn clean_steps(&self) -> Vec<DriverStep> {
+        self.steps(|i| i.clean_steps())
+    }
+
+    #[must_use]
+    pub fn deploy_steps(&self) -> Vec<DriverStep> {
+        self.steps(|i| i.deploy_steps())
+    }
+
+    #[must_use]
+    pub fn service_steps(&self) -> Vec<DriverStep> {
+        self.steps(|i| i.service_steps())
+    }
+
+    #[must_use]
+    pub fn verify_steps(&self) -> Vec<DriverStep> {
+        self.steps(|i| i.verify_steps())
+    }
+
+    /// Runs an out-of-band step; `interface` is the family that has it.
+    ///
+    /// # Errors
+    /// As [`Interface::run_step`]; a family that does not exist.
+    pub async fn run_step(
+        &self,
+        env: &Environment,
+        node: &Node,
+        interface: &str,
+        call: StepCall<'_>,
+    ) -> Result<StepResult, Fault> {
+        let kind = InterfaceKind::parse(interface).ok_or_else(|| {
+            Fault::internal(format!(
+                "Step {interface}.{} of node {} names a family of interfaces that does not exist.",
+                call.step,
+                node.label()
+            ))
+        })?;
+        self.interface(kind).run_step(env, node, call).await
+    }
 }
 
 /// Boot mode of a node: instance and node capabilities before the configured default (ironic's order).

@@ -3,25 +3,14 @@
 use async_trait::async_trait;
 use bessemer_model::{Fault, Node, PowerState, PowerTarget};
 
-use super::{Environment, Property};
+use super::{Environment, Interface};
 
 /// Reads and switches the power of a node.
 ///
 /// A reboot is never one call: flows switch off, see that it is off, and switch on, so that a killed
 /// conductor can look at where it was.
 #[async_trait]
-pub trait PowerInterface: Send + Sync {
-    fn name(&self) -> &'static str;
-
-    fn properties(&self) -> &'static [Property] {
-        &[]
-    }
-
-    /// Checks `driver_info` without asking a device.
-    fn validate(&self, _env: &Environment, _node: &Node) -> Result<(), Fault> {
-        Ok(())
-    }
-
+pub trait PowerInterface: Interface {
     /// Targets that a client may ask for.
     fn supported(&self) -> &'static [PowerTarget] {
         &PowerTarget::ALL

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use bessemer_ipmi::BootDevice;
-use bessemer_model::{Fault, Node};
+use bessemer_model::{Fault, InterfaceKind, Node};
 
 use crate::bmc::IPMI_PROPERTIES;
 use crate::interface::{
-    Environment, ManagementInterface, Persistence, Property, boot_mode, info_bool,
+    Environment, Interface, ManagementInterface, Persistence, Property, boot_mode, info_bool,
 };
 
 pub struct IpmitoolManagement;
@@ -19,8 +19,11 @@ const DEVICES: &[(&str, BootDevice)] = &[
     ("safe", BootDevice::Safe),
 ];
 
-#[async_trait]
-impl ManagementInterface for IpmitoolManagement {
+impl Interface for IpmitoolManagement {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Management
+    }
+
     fn name(&self) -> &'static str {
         "ipmitool"
     }
@@ -32,7 +35,45 @@ impl ManagementInterface for IpmitoolManagement {
     fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
         env.bmcs.validate(node)
     }
+}
 
+/// Makers of BMCs by their IANA enterprise number, in lower case as nodes carry them.
+const VENDORS: &[(u32, &str)] = &[
+    (2, "ibm"),
+    (9, "cisco systems"),
+    (11, "hewlett-packard"),
+    (42, "oracle"),
+    (107, "bull"),
+    (116, "hitachi"),
+    (119, "nec"),
+    (343, "intel corporation"),
+    (674, "dell inc."),
+    (2011, "huawei technologies co., ltd."),
+    (2623, "asus"),
+    (5771, "cisco systems"),
+    (6653, "tyan"),
+    (7244, "quanta"),
+    (10368, "fujitsu siemens"),
+    (10876, "supermicro"),
+    (15000, "kontron"),
+    (15370, "giga-byte"),
+    (19046, "lenovo"),
+    (20974, "american megatrends"),
+    (37945, "inspur"),
+    (47196, "hewlett packard enterprise"),
+    (49622, "ami"),
+    (49871, "openbmc"),
+];
+
+fn vendor(manufacturer: u32) -> Option<&'static str> {
+    VENDORS
+        .iter()
+        .find(|(number, _)| *number == manufacturer)
+        .map(|(_, name)| *name)
+}
+
+#[async_trait]
+impl ManagementInterface for IpmitoolManagement {
     fn supported_boot_devices(&self) -> &'static [&'static str] {
         &["pxe", "disk", "cdrom", "bios", "safe"]
     }
@@ -44,9 +85,11 @@ impl ManagementInterface for IpmitoolManagement {
         device: &str,
         persistence: Persistence,
     ) -> Result<(), Fault> {
-        let (_, device) = DEVICES.iter().find(|(name, _)| *name == device).copied().ok_or_else(|| {
-            Fault::invalid(format!("Invalid boot device {device} specified; node {} has pxe, disk, cdrom, bios, safe.", node.label()))
-        })?;
+        let (_, device) = DEVICES
+            .iter()
+            .find(|(name, _)| *name == device)
+            .copied()
+            .ok_or_else(|| Fault::invalid(format!("Invalid boot device {device} specified.")))?;
         let efi = boot_mode(node, &env.default_boot_mode) == "uefi";
         let persistence = match persistence {
             Persistence::Once => bessemer_ipmi::Persistence::Once,
@@ -95,5 +138,13 @@ impl ManagementInterface for IpmitoolManagement {
         env.bmcs
             .with(node, |bmc| async move { bmc.power_diag().await })
             .await
+    }
+
+    async fn detect_vendor(&self, env: &Environment, node: &Node) -> Result<Option<String>, Fault> {
+        let id = env
+            .bmcs
+            .with(node, |bmc| async move { bmc.device_id().await })
+            .await?;
+        Ok(vendor(id.manufacturer_id).map(str::to_owned))
     }
 }

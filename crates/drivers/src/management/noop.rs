@@ -2,18 +2,24 @@
 //! the firmware has (upstream's `noop`).
 
 use async_trait::async_trait;
-use bessemer_model::{Fault, Node};
+use bessemer_model::{Fault, InterfaceKind, Node};
 
-use crate::interface::{Environment, ManagementInterface, Persistence};
+use crate::interface::{Environment, Interface, ManagementInterface, Persistence};
 
 pub struct NoopManagement;
 
-#[async_trait]
-impl ManagementInterface for NoopManagement {
+impl Interface for NoopManagement {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Management
+    }
+
     fn name(&self) -> &'static str {
         "noop"
     }
+}
 
+#[async_trait]
+impl ManagementInterface for NoopManagement {
     fn supported_boot_devices(&self) -> &'static [&'static str] {
         &["pxe", "disk"]
     }
@@ -21,7 +27,7 @@ impl ManagementInterface for NoopManagement {
     async fn set_boot_device(
         &self,
         _env: &Environment,
-        node: &Node,
+        _node: &Node,
         device: &str,
         _persistence: Persistence,
     ) -> Result<(), Fault> {
@@ -29,8 +35,7 @@ impl ManagementInterface for NoopManagement {
             return Ok(());
         }
         Err(Fault::invalid(format!(
-            "Invalid boot device {device} specified; node {} has pxe, disk.",
-            node.label()
+            "Invalid boot device {device} specified, supported are pxe, disk."
         )))
     }
 

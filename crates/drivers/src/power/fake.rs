@@ -3,37 +3,39 @@
 use async_trait::async_trait;
 use bessemer_model::{Fault, InterfaceKind, Node, PowerState};
 
-use crate::interface::{Environment, PowerInterface};
+use crate::interface::{Environment, Interface, PowerInterface};
 
 pub struct FakePower;
 
-async fn pause(env: &Environment) {
-    tokio::time::sleep((env.fake_delay)(InterfaceKind::Power)).await;
+impl Interface for FakePower {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Power
+    }
+
+    fn name(&self) -> &'static str {
+        "fake"
+    }
 }
 
 #[async_trait]
 impl PowerInterface for FakePower {
-    fn name(&self) -> &'static str {
-        "fake"
-    }
-
     async fn get_power_state(&self, env: &Environment, node: &Node) -> Result<PowerState, Fault> {
-        pause(env).await;
+        env.pretend(InterfaceKind::Power).await;
         Ok(node.power_state.unwrap_or(PowerState::Off))
     }
 
     async fn power_on(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
-        pause(env).await;
+        env.pretend(InterfaceKind::Power).await;
         Ok(())
     }
 
     async fn power_off(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
-        pause(env).await;
+        env.pretend(InterfaceKind::Power).await;
         Ok(())
     }
 
     async fn soft_power_off(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
-        pause(env).await;
+        env.pretend(InterfaceKind::Power).await;
         Ok(())
     }
 

@@ -1,15 +1,18 @@
 //! Power over IPMI 2.0, natively; keeps upstream's name because nodes carry it.
 
 use async_trait::async_trait;
-use bessemer_model::{Fault, Node, PowerState};
+use bessemer_model::{Fault, InterfaceKind, Node, PowerState};
 
 use crate::bmc::IPMI_PROPERTIES;
-use crate::interface::{Environment, PowerInterface, Property};
+use crate::interface::{Environment, Interface, PowerInterface, Property};
 
 pub struct IpmitoolPower;
 
-#[async_trait]
-impl PowerInterface for IpmitoolPower {
+impl Interface for IpmitoolPower {
+    fn kind(&self) -> InterfaceKind {
+        InterfaceKind::Power
+    }
+
     fn name(&self) -> &'static str {
         "ipmitool"
     }
@@ -21,7 +24,10 @@ impl PowerInterface for IpmitoolPower {
     fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
         env.bmcs.validate(node)
     }
+}
 
+#[async_trait]
+impl PowerInterface for IpmitoolPower {
     async fn get_power_state(&self, env: &Environment, node: &Node) -> Result<PowerState, Fault> {
         let on = env
             .bmcs

@@ -1,0 +1,4 @@
+//! Implementations of the BIOS interface.
+
+pub mod fake;
+pub mod none;

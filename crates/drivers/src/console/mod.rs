@@ -1,0 +1,4 @@
+//! Implementations of the console interface.
+
+pub mod fake;
+pub mod none;

@@ -1,0 +1,4 @@
+//! Implementations of the firmware interface.
+
+pub mod fake;
+pub mod none;

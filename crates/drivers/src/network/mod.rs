@@ -1,0 +1,3 @@
+//! Implementations of the network interface.
+
+pub mod noop;

@@ -1,0 +1,6 @@
+//! Implementations of the RAID interface.
+
+pub mod agent;
+pub mod fake;
+pub mod none;
+pub mod schema;

@@ -1,0 +1,4 @@
+//! Implementations of the storage interface.
+
+pub mod fake;
+pub mod noop;

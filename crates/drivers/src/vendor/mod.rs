@@ -1,0 +1,5 @@
+//! Implementations of the vendor interface.
+
+pub mod fake;
+pub mod ipmitool;
+pub mod none;
