@@ -30,9 +30,9 @@ interop:
 test:
 	@$(XTASK) test
 
-# start-up time and idle memory, against upstream's service
+# what the service costs, against upstream's service; options: make bench BENCH=--quick
 bench:
-	@$(XTASK) bench
+	@$(XTASK) bench $(BENCH)
 
 setup tidy ramdisk tiny-image debian-image testbed-check:
 	@$(XTASK) $@

@@ -57,12 +57,8 @@ enum Command {
     },
     /// Check the tree's own rules.
     Tidy,
-    /// Measure start-up time and idle memory, against upstream's service in the same run.
-    Bench {
-        /// Measure ours only; upstream's service is then not installed.
-        #[arg(long)]
-        without_peer: bool,
-    },
+    /// Measure what the service costs, against upstream's service in the same run.
+    Bench(bench::Options),
     /// Boot machines of all kinds with dnsmasq instead of Bessemer, to check the testbed itself.
     TestbedCheck {
         /// QEMU's accelerator.
@@ -134,7 +130,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Test { arguments } => test_run::test(&arguments)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
-        Command::Bench { without_peer } => bench::bench(!without_peer)?,
+        Command::Bench(options) => bench::bench(options)?,
         Command::TestbedCheck { accel } => {
             // inside there is no network to fetch anything from
             if Run::current("testbed-check").is_none() {

@@ -119,8 +119,8 @@ fn edges(metadata: &Metadata, offences: &mut Vec<String>) {
     for package in metadata.workspace_packages() {
         let name = short(package.name.as_str());
         for dependency in &package.dependencies {
-            if dependency.name == "sqlx" && name != "store" {
-                offences.push(format!("{name} names sqlx: only store may"));
+            if ["sqlx", "rusqlite"].contains(&dependency.name.as_str()) && name != "store" {
+                offences.push(format!("{name} names {}: only store may", dependency.name));
             }
         }
     }

@@ -137,6 +137,8 @@ pub enum AnswerBody {
     Empty,
     /// Already serialised.
     Json(Bytes),
+    /// Serialised while it is sent.
+    JsonStream(axum::body::Body),
     Text(String),
     /// Bytes of no type that is known here.
     File(Bytes),

@@ -47,6 +47,7 @@ mod root;
 mod router;
 mod schema;
 mod states;
+mod stream;
 mod timeline;
 mod traits;
 mod validate;
@@ -87,6 +88,14 @@ pub async fn serve(
     router: axum::Router,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    use axum::serve::ListenerExt as _;
+
+    // a body that is sent in pieces must not wait for the acknowledgement of the piece before
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await

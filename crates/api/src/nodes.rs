@@ -1,7 +1,9 @@
 //! `GET /v1/nodes`, `/v1/nodes/detail`, `/v1/nodes/{ident}`, and the nodes of a chassis.
 
-use bessemer_model::{ChassisId, NodeHealthFault, NodeId, ProvisionState};
-use bessemer_store::NodeFilter;
+use std::ops::ControlFlow;
+
+use bessemer_model::{ChassisId, NodeField, NodeHealthFault, NodeId, ProvisionState};
+use bessemer_store::{NodeFilter, NodeRowRef};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -9,8 +11,9 @@ use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::node_fields::{self, FieldSet};
-use crate::node_view::{Placement, render};
+use crate::node_view::{NodeView, Placement};
 use crate::paging::{self, Paging, shown};
+use crate::stream;
 use crate::versions::{NODE_FILTERS, node_field_since};
 
 /// Columns that hold JSON cannot be sorted by.
@@ -95,8 +98,15 @@ pub async fn shown_whole(call: &Call, id: NodeId) -> Outcome {
 
 async fn one(call: &Call, row: &bessemer_store::NodeRow, fields: FieldSet) -> Outcome {
     let placement = Placement::load(call, fields).await?;
+    let id = row.id.to_string();
+    let row = NodeRowRef {
+        id: &id,
+        document: &row.document,
+        volatile: &row.volatile,
+        provision_state: row.provision_state,
+    };
     let mut out = Vec::with_capacity(4096);
-    render(call, row, fields, &placement, &mut out);
+    NodeView::new(call, fields, placement).append(row, &mut out);
     Ok(Answer::bytes(Bytes::from(out)))
 }
 
@@ -131,42 +141,14 @@ async fn collection(call: Call, chassis: Option<String>, form: Form) -> Outcome 
         Some(_) if !args.has("fields") => node_fields::in_lists(&call),
         Some(names) => node_fields::asked(&call, names)?,
     };
-    let rows = call
-        .store()
-        .list_node_rows(&filter, &paging.page())
-        .await
-        .map_err(|error| paging::list_fault("Node", error))?;
     let for_placement = if conductor.is_some() {
-        fields.with(bessemer_model::NodeField::Conductor)
+        fields.with(NodeField::Conductor)
     } else {
         fields
     };
     let placement = Placement::load(&call, for_placement).await?;
-
-    let mut out =
-        Vec::with_capacity(
-            rows.len()
-                .saturating_mul(if names.is_some() { 512 } else { 4096 }),
-        );
-    out.extend_from_slice(b"{\"nodes\":[");
-    let mut count = 0usize;
-    let mut last = None;
-    for row in &rows {
-        // computed after the page is read, so that pages may be short, as upstream's are
-        if conductor
-            .as_ref()
-            .is_some_and(|wanted| placement.of(row) != Some(wanted.as_str()))
-        {
-            continue;
-        }
-        if count > 0 {
-            out.push(b',');
-        }
-        count = count.saturating_add(1);
-        last = Some(row.id.to_string());
-        render(&call, row, fields, &placement, &mut out);
-    }
-    out.push(b']');
+    let view = NodeView::new(&call, fields, placement);
+    let needs = view.needs(conductor.is_some());
     let mut kept: Vec<(&str, String)> = Vec::new();
     for name in ["associated", "maintenance", "retired"] {
         if args.boolean(name)? == Some(true) {
@@ -184,14 +166,62 @@ async fn collection(call: Call, chassis: Option<String>, form: Form) -> Outcome 
         Form::Detail => "nodes/detail",
     };
     // a filter by instance finds one node at most: no next page
-    if !args.has("instance_uuid")
-        && let Some(next) = paging.next(&call, path, count, last.as_deref(), &kept)
-    {
-        out.extend_from_slice(b",\"next\":");
-        out.extend_from_slice(serde_json::Value::from(next).to_string().as_bytes());
+    let next = (!args.has("instance_uuid")).then(|| paging.next_page(&call, path, &kept));
+    let store = call.store().clone();
+    stream::answer(move |writer| async move {
+        let mut list = NodeList {
+            writer,
+            view,
+            conductor,
+            count: 0,
+            last: String::new(),
+        };
+        list.writer.out().extend_from_slice(b"{\"nodes\":[");
+        let mut list = store
+            .stream_node_rows(&filter, &paging.page(), &needs, list, NodeList::row)
+            .await
+            .map_err(|error| paging::list_fault("Node", error))?;
+        let out = list.writer.out();
+        out.push(b']');
+        if let Some(next) = next
+            && let Some(url) = next.after(list.count, &list.last)
+        {
+            out.extend_from_slice(b",\"next\":");
+            out.extend_from_slice(serde_json::Value::from(url).to_string().as_bytes());
+        }
+        out.push(b'}');
+        Ok(list.writer)
+    })
+    .await
+}
+
+/// A list of nodes while it is written.
+struct NodeList {
+    writer: stream::Writer,
+    view: NodeView,
+    /// Only nodes that this conductor serves: computed after the page is read, so that pages may be short, as
+    /// upstream's are.
+    conductor: Option<String>,
+    count: usize,
+    last: String,
+}
+
+impl NodeList {
+    fn row(&mut self, row: NodeRowRef<'_>) -> ControlFlow<()> {
+        if let Some(conductor) = &self.conductor
+            && !self.view.is_served_by(row, conductor)
+        {
+            return ControlFlow::Continue(());
+        }
+        if self.count > 0 {
+            self.writer.out().push(b',');
+        }
+        self.count = self.count.saturating_add(1);
+        self.last.clear();
+        self.last.push_str(row.id);
+        self.view.append(row, self.writer.out());
+        self.writer.pass_on()
     }
-    out.push(b'}');
-    Ok(Answer::bytes(Bytes::from(out)))
 }
 
 /// What older versions do not have.
@@ -201,16 +231,13 @@ fn gates(call: &Call, args: &Args, sort_key: &str) -> Result<(), ApiFault> {
     }
     if let Some(names) = args.list("fields")? {
         let newer = |name: &String| {
-            bessemer_model::NodeField::parse(name)
-                .is_some_and(|f| !call.at_least(node_field_since(f)))
+            NodeField::parse(name).is_some_and(|f| !call.at_least(node_field_since(f)))
         };
         if names.iter().any(newer) {
             return Err(ApiFault::not_acceptable());
         }
     }
-    if bessemer_model::NodeField::parse(sort_key)
-        .is_some_and(|f| !call.at_least(node_field_since(f)))
-    {
+    if NodeField::parse(sort_key).is_some_and(|f| !call.at_least(node_field_since(f))) {
         return Err(ApiFault::not_acceptable());
     }
     if args.get("provision_state").is_some() && !call.at_least(9) {

@@ -92,10 +92,11 @@ impl Paging {
         last: Option<&str>,
         filters: &[(&str, String)],
     ) -> Option<String> {
-        if count != usize::try_from(self.limit).unwrap_or(usize::MAX) {
-            return None;
-        }
-        let marker = last?;
+        self.next_page(call, path, filters).after(count, last?)
+    }
+
+    /// As [`Paging::next`], for a list that is not read yet.
+    pub fn next_page(&self, call: &Call, path: &str, filters: &[(&str, String)]) -> NextPage {
         let mut url = format!(
             "{}?sort_key={}&sort_dir={}",
             call.url(path),
@@ -108,8 +109,28 @@ impl Paging {
             url.push('=');
             url.push_str(value);
         }
-        url.push_str(&format!("&limit={}&marker={marker}", self.limit));
-        Some(url)
+        url.push_str(&format!("&limit={}&marker=", self.limit));
+        NextPage {
+            url,
+            limit: usize::try_from(self.limit).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// A link to the next page that waits for its marker.
+pub struct NextPage {
+    url: String,
+    limit: usize,
+}
+
+impl NextPage {
+    /// The link behind a page of `count` that ends with `last`; `None` when the page is not full.
+    pub fn after(mut self, count: usize, last: &str) -> Option<String> {
+        if count != self.limit {
+            return None;
+        }
+        self.url.push_str(last);
+        Some(self.url)
     }
 }
 

@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use axum::routing::any;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use tower::ServiceExt;
@@ -283,12 +282,13 @@ fn base_url(state: &ApiState, headers: &HeaderMap) -> String {
 
 fn finish(answer: Answer, version: Minor) -> Response {
     let (body, content_type) = match answer.body {
-        AnswerBody::Empty => (Bytes::new(), None),
-        AnswerBody::Json(bytes) => (bytes, Some("application/json")),
-        AnswerBody::File(bytes) => (bytes, Some("application/octet-stream")),
-        AnswerBody::Text(text) => (Bytes::from(text), Some("text/plain; charset=UTF-8")),
+        AnswerBody::Empty => (Body::empty(), None),
+        AnswerBody::Json(bytes) => (Body::from(bytes), Some("application/json")),
+        AnswerBody::JsonStream(body) => (body, Some("application/json")),
+        AnswerBody::File(bytes) => (Body::from(bytes), Some("application/octet-stream")),
+        AnswerBody::Text(text) => (Body::from(text), Some("text/plain; charset=UTF-8")),
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     if let Some(content_type) = content_type {
         response

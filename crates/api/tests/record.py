@@ -590,5 +590,6 @@ def ramdisk():
     s.save()
 
 
-for story in (root, nodes, patches, states, ports, chassis, drivers, ramdisk):
-    story()
+if __name__ == "__main__":
+    for story in (root, nodes, patches, states, ports, chassis, drivers, ramdisk):
+        story()

@@ -28,6 +28,14 @@ macro_rules! fields {
             pub fn number(self) -> u16 {
                 self as u16
             }
+
+            #[must_use]
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -47,11 +55,6 @@ impl NodeField {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|f| f.name() == name)
-    }
-
-    #[must_use]
-    pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.iter().copied().find(|f| f.number() == number)
     }
 }
 

@@ -55,22 +55,44 @@ impl Timestamp {
     }
 }
 
-/// `2026-11-24T23:31:48.000000+00:00`, upstream's form.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Appends upstream's form, `2026-11-24T23:31:48.000000+00:00`. Lists show several times per row, so this
+    /// is done without the formatting machinery.
+    pub fn append_to(self, out: &mut Vec<u8>) {
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+00:00",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.microsecond()
-        )
+        // years of the range that `OffsetDateTime` has by default: -9999 to 9999
+        append_digits(u32::try_from(at.year()).unwrap_or(0), 4, out);
+        let parts = [
+            (b'-', u8::from(at.month())),
+            (b'-', at.day()),
+            (b'T', at.hour()),
+            (b':', at.minute()),
+            (b':', at.second()),
+        ];
+        for (before, value) in parts {
+            out.push(before);
+            append_digits(value.into(), 2, out);
+        }
+        out.push(b'.');
+        append_digits(at.microsecond(), 6, out);
+        out.extend_from_slice(b"+00:00");
+    }
+}
+
+fn append_digits(value: u32, width: u32, out: &mut Vec<u8>) {
+    for place in (0..width).rev() {
+        let digit = value / 10u32.pow(place) % 10;
+        out.push(b'0'.saturating_add(u8::try_from(digit).unwrap_or(0)));
+    }
+}
+
+/// See [`Timestamp::append_to`].
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(32);
+        self.append_to(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bessemer_model::{Chassis, ChassisId, Class, Fault, FaultKind};
 
 use crate::failure::Failure;
-use crate::list::{Conditions, Listed, page_clause};
+use crate::list::{Conditions, Listed, page_rows};
 use crate::sql::{Connection, Kind, Row, args};
 use crate::store::{Store, Wakes};
 use crate::{Page, StoreError};
@@ -89,15 +89,15 @@ impl Store {
 
     pub async fn list_chassis(&self, page: &Page) -> Result<Vec<Chassis>, StoreError> {
         let mut connection = self.reader().await?;
-        let (clause, args) =
-            page_clause(&mut connection, &LISTED, Conditions::default(), page).await?;
-        Ok(connection
-            .rows(
-                format!("SELECT {COLUMNS} FROM chassis{clause}"),
-                args,
-                read_chassis,
-            )
-            .await?)
+        Ok(page_rows(
+            &mut connection,
+            &LISTED,
+            Conditions::default(),
+            page,
+            &format!("SELECT {COLUMNS} FROM chassis"),
+            read_chassis,
+        )
+        .await?)
     }
 
     /// Writes all columns of an existing chassis but `created_at`.

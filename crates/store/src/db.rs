@@ -11,24 +11,39 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, PgPool, SqlSafeStr, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, PgPool, SqlSafeStr, SqliteConnection};
 
 use crate::failure::Failure;
+use crate::reader::Readers;
 use crate::sql::{Connection, Inner};
 use crate::writer::SqliteWriter;
 use crate::{Settings, StoreError};
 
 /// The migrations of each engine: version, description, text. Never change one that was released.
-pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "first",
-    include_str!("../migrations/sqlite/0001_first.sql"),
-)];
-pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "first",
-    include_str!("../migrations/postgres/0001_first.sql"),
-)];
+pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "first",
+        include_str!("../migrations/sqlite/0001_first.sql"),
+    ),
+    (
+        6,
+        "orders",
+        include_str!("../migrations/sqlite/0006_orders.sql"),
+    ),
+];
+pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "first",
+        include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        6,
+        "orders",
+        include_str!("../migrations/postgres/0006_orders.sql"),
+    ),
+];
 
 /// An open database.
 pub(crate) struct Db {
@@ -38,7 +53,7 @@ pub(crate) struct Db {
 
 pub(crate) enum Engine {
     Sqlite {
-        readers: SqlitePool,
+        readers: Arc<Readers>,
         writer: SqliteWriter,
     },
     Postgres {
@@ -101,7 +116,7 @@ impl Db {
     /// A connection for reading.
     pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
         let inner = match &self.engine {
-            Engine::Sqlite { readers, .. } => Inner::SqliteReader(readers.acquire().await?),
+            Engine::Sqlite { readers, .. } => Inner::SqliteReader(Arc::clone(readers)),
             Engine::Postgres { pool } => Inner::PostgresReader(pool.acquire().await?),
         };
         Ok(Connection {
@@ -160,20 +175,11 @@ async fn open_sqlite(
         .run_direct(None, &mut connection, false)
         .await
         .map_err(migration_failed)?;
-    let readers = PoolOptions::new()
-        .max_connections(settings.readers.max(1))
-        .min_connections(0)
-        .acquire_timeout(settings.busy_timeout.max(Duration::from_secs(1)))
-        .idle_timeout(Some(Duration::from_secs(60)))
-        .test_before_acquire(false)
-        .connect_lazy_with(
-            common
-                .clone()
-                .read_only(true)
-                .statement_cache_capacity(50)
-                // kibibytes; a reader needs little more than the page that it is on
-                .pragma("cache_size", "-1000"),
-        );
+    let readers = Arc::new(Readers::start(
+        path.to_owned(),
+        settings.readers,
+        settings.busy_timeout,
+    )?);
     let writer = SqliteWriter::start(connection, settings.busy_timeout, Arc::clone(statements));
     Ok(Engine::Sqlite { readers, writer })
 }

@@ -47,15 +47,40 @@ pub(crate) fn encode(node: &Node) -> Vec<u8> {
         let Some(json) = member(node, *field) else {
             continue;
         };
-        // No member comes near 4 GiB: a request body is bounded far below.
-        let Ok(length) = u32::try_from(json.len()) else {
-            continue;
-        };
-        out.extend_from_slice(&field.number().to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(json.as_bytes());
+        append_member(*field, &mut out, |out| {
+            out.extend_from_slice(json.as_bytes())
+        });
     }
     out
+}
+
+/// Appends one member whose JSON `write` appends.
+pub(crate) fn append_member(field: NodeField, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&field.number().to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    let json = out.len();
+    write(out);
+    // No member comes near 4 GiB: a request body is bounded far below.
+    match (
+        u32::try_from(out.len() - json),
+        out.get_mut(start + 2..json),
+    ) {
+        (Ok(length), Some(place)) => place.copy_from_slice(&length.to_le_bytes()),
+        _ => out.truncate(start),
+    }
+}
+
+/// Appends text as a JSON string.
+pub(crate) fn append_text(text: &str, out: &mut Vec<u8>) {
+    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
+    if text.as_bytes().iter().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(json(text).as_bytes());
+    }
 }
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {

@@ -66,7 +66,7 @@ impl From<sqlx::Error> for Failure {
                 if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
                     postgres(&code, error.constraint(), error.message())
                 } else {
-                    sqlite(&code, error.message())
+                    sqlite(code.parse().unwrap_or(1), error.message())
                 }
             }
             sqlx::Error::Io(error) => Self::Ended(StoreError::Unavailable(error.to_string())),
@@ -84,8 +84,20 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-fn sqlite(code: &str, message: &str) -> Failure {
-    let extended: i64 = code.parse().unwrap_or(1);
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::SqliteFailure(code, message) => sqlite(
+                i64::from(code.extended_code),
+                &message.unwrap_or_else(|| code.to_string()),
+            ),
+            error => Self::Store(StoreError::Internal(error.to_string())),
+        }
+    }
+}
+
+/// By SQLite's extended result code.
+fn sqlite(extended: i64, message: &str) -> Failure {
     match (extended & 0xff, extended) {
         // BUSY, LOCKED, NOMEM, INTERRUPT
         (5 | 6 | 7 | 9, _) => Failure::Ended(StoreError::Unavailable(message.to_owned())),
@@ -165,19 +177,19 @@ mod tests {
             };
             assert_eq!(seen, want);
         };
-        check(sqlite("13", "database or disk is full"), "storage");
-        check(sqlite("778", "disk I/O error"), "storage");
+        check(sqlite(13, "database or disk is full"), "storage");
+        check(sqlite(778, "disk I/O error"), "storage");
         check(
-            sqlite("1032", "attempt to write a readonly database"),
+            sqlite(1032, "attempt to write a readonly database"),
             "storage",
         );
-        check(sqlite("5", "database is locked"), "unavailable");
+        check(sqlite(5, "database is locked"), "unavailable");
         check(
-            sqlite("2067", "UNIQUE constraint failed: node.name"),
+            sqlite(2067, "UNIQUE constraint failed: node.name"),
             "unique",
         );
-        check(sqlite("787", "FOREIGN KEY constraint failed"), "foreign");
-        check(sqlite("1", "no such table: x"), "store");
+        check(sqlite(787, "FOREIGN KEY constraint failed"), "foreign");
+        check(sqlite(1, "no such table: x"), "store");
         check(postgres("40001", None, ""), "again");
         check(postgres("40P01", None, ""), "again");
         check(postgres("23505", Some("node_name_key"), ""), "unique");

@@ -1,6 +1,6 @@
 //! The store: SQLite by default, PostgreSQL for several controllers.
 //!
-//! Only this crate contains SQL and names sqlx; transactions never leave it and nothing but SQL is awaited
+//! Only this crate contains SQL and names sqlx and rusqlite; transactions never leave it and nothing but SQL is awaited
 //! inside one. A write is a *command*: a re-runnable function over a transaction, with all the reads that
 //! it decides by inside. On SQLite one writer task batches commands (SAVEPOINT each) and acknowledges
 //! after the commit; on PostgreSQL commands run SERIALIZABLE and are retried on 40001 and 40P01.
@@ -16,8 +16,10 @@ mod failure;
 mod lease;
 mod list;
 mod node;
+mod node_list;
 mod operation;
 mod port;
+mod reader;
 mod session;
 mod sql;
 mod store;
@@ -30,6 +32,7 @@ pub use error::StoreError;
 pub use store::Store;
 pub use types::{
     BootKind, BootRow, Claimed, ConductorRow, DhcpLease, HistoryRow, NewOperation, NodeChange,
-    NodeFilter, NodeRow, Operation, OperationStatus, OperationUpdate, Page, Point, PortFilter,
-    Settings, Signal, SignalKind, SortDirection, TimelineEvent, TimelineSource, WriteProbe,
+    NodeFilter, NodeRow, NodeRowRef, Operation, OperationStatus, OperationUpdate, Page, Point,
+    PortFilter, Settings, Signal, SignalKind, SortDirection, TimelineEvent, TimelineSource,
+    WriteProbe,
 };

@@ -1,12 +1,15 @@
 //! Lists: filters, order and keyset paging, the same for every resource.
 //!
 //! NULLs sort first, text by code point (`COLLATE "C"` on PostgreSQL, SQLite's own order), and the internal
-//! row id breaks ties; descending is exactly the reverse. A page costs one statement, two with a marker.
+//! row id breaks ties; descending is exactly the reverse. Rows that have no value to sort by stand together
+//! at one end, so a page that continues behind a marker is up to three *stretches* of rows, each of which is a
+//! range of an index where there is one. A page costs one statement per stretch and one to find its marker, however
+//! long it is.
 
 use bessemer_model::Fault;
 
 use crate::failure::Failure;
-use crate::sql::{Connection, Kind, ToValue, Value};
+use crate::sql::{Connection, Kind, Row, ToValue, Value};
 use crate::{Page, SortDirection, StoreError};
 
 /// A table as lists see it.
@@ -19,7 +22,7 @@ pub(crate) struct Listed {
 }
 
 /// Conditions of a `WHERE` with their arguments.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Conditions {
     terms: Vec<String>,
     pub(crate) args: Vec<Value>,
@@ -86,13 +89,127 @@ impl Conditions {
     }
 }
 
-/// Everything behind the `FROM` of a page's statement, with its arguments.
-pub(crate) async fn page_clause(
+/// Rows of a page that one statement reads.
+pub(crate) struct Stretch {
+    /// What stands behind the `FROM`, without the limit.
+    clause: String,
+    args: Vec<Value>,
+}
+
+impl Stretch {
+    /// Everything behind the `FROM`, for at most `limit` rows.
+    pub(crate) fn limited(self, limit: u32) -> (String, Vec<Value>) {
+        let (mut clause, mut args) = (self.clause, self.args);
+        args.push(Value::Int(limit.into()));
+        clause.push_str(&format!(" LIMIT ${}", args.len()));
+        (clause, args)
+    }
+}
+
+/// How many rows a page may have.
+pub(crate) fn page_limit(page: &Page) -> u32 {
+    page.limit.clamp(1, 1000)
+}
+
+/// How rows are ordered, and which of them a stretch holds.
+struct Order<'l> {
+    table: &'l str,
+    /// `None`: by the row id alone.
+    column: Option<&'l str>,
+    /// The column has a value in every row, and each another one.
+    unique: bool,
+    ascending: bool,
+}
+
+impl Order<'_> {
+    fn beyond(&self) -> &'static str {
+        if self.ascending { ">" } else { "<" }
+    }
+
+    /// `ORDER BY` of rows that have a value to sort by, or of all rows.
+    fn by_value(&self) -> String {
+        let (table, ascending) = (self.table, self.ascending);
+        let (order, nulls) = if ascending {
+            ("ASC", "NULLS FIRST")
+        } else {
+            ("DESC", "NULLS LAST")
+        };
+        match self.column {
+            None => format!(" ORDER BY {table}.id {order}"),
+            Some(column) if self.unique => format!(" ORDER BY {table}.{column} {order}"),
+            Some(column) => {
+                format!(" ORDER BY {table}.{column} {order} {nulls}, {table}.id {order}")
+            }
+        }
+    }
+
+    fn stretch(&self, conditions: Conditions, by: String) -> Stretch {
+        Stretch {
+            clause: conditions.text() + &by,
+            args: conditions.args,
+        }
+    }
+
+    /// Everything, from the start.
+    fn whole(&self, conditions: Conditions) -> Stretch {
+        self.stretch(conditions, self.by_value())
+    }
+
+    /// Rows behind the row id `id`, in the order of row ids: those without a value, or all of them when
+    /// nothing else is sorted by.
+    fn behind_id(&self, mut conditions: Conditions, id: Option<i64>) -> Stretch {
+        let table = self.table;
+        if let Some(column) = self.column {
+            conditions.is_null(&format!("{table}.{column}"), true);
+        }
+        if let Some(id) = id {
+            let id = conditions.arg(id);
+            conditions.and(format!("{table}.id {} {id}", self.beyond()));
+        }
+        let order = if self.ascending { "ASC" } else { "DESC" };
+        self.stretch(conditions, format!(" ORDER BY {table}.id {order}"))
+    }
+
+    /// Rows with this value and a greater row id, then rows with greater values. Two stretches, because SQLite
+    /// does not take a comparison of both together for a range of an index.
+    fn behind_value(
+        &self,
+        conditions: Conditions,
+        column: &str,
+        value: Value,
+        id: i64,
+    ) -> Vec<Stretch> {
+        let (table, beyond) = (self.table, self.beyond());
+        let mut greater = conditions.clone();
+        let arg = greater.push(value.clone());
+        greater.and(format!("{table}.{column} {beyond} {arg}"));
+        let greater = self.whole(greater);
+        if self.unique {
+            return vec![greater];
+        }
+        let mut equal = conditions;
+        let (value, id) = (equal.push(value), equal.arg(id));
+        equal.and(format!("{table}.{column} = {value}"));
+        equal.and(format!("{table}.id {beyond} {id}"));
+        let order = if self.ascending { "ASC" } else { "DESC" };
+        let equal = self.stretch(equal, format!(" ORDER BY {table}.id {order}"));
+        vec![equal, greater]
+    }
+
+    /// Rows that have a value, from the start.
+    fn valued(&self, mut conditions: Conditions, column: &str) -> Stretch {
+        conditions.is_null(&format!("{}.{column}", self.table), false);
+        self.whole(conditions)
+    }
+}
+
+/// The stretches of a page, in order.
+pub(crate) async fn stretches(
     connection: &mut Connection,
     listed: &Listed,
-    mut conditions: Conditions,
+    conditions: Conditions,
     page: &Page,
-) -> Result<(String, Vec<Value>), Failure> {
+) -> Result<Vec<Stretch>, Failure> {
     let table = listed.table;
     let sorted = match page.sort_key.as_deref() {
         None | Some("id") => None,
@@ -108,61 +225,75 @@ pub(crate) async fn page_clause(
                 })?,
         ),
     };
-    let ascending = page.direction == SortDirection::Ascending;
-    let (beyond, order, nulls) = if ascending {
-        (">", "ASC", "NULLS FIRST")
-    } else {
-        ("<", "DESC", "NULLS LAST")
+    let order = Order {
+        table,
+        column: sorted.map(|(_, column, _)| *column),
+        unique: sorted.is_some_and(|(_, column, _)| *column == listed.ident),
+        ascending: page.direction == SortDirection::Ascending,
     };
-    if let Some(marker) = &page.marker {
-        let (column, kind) = sorted.map_or(("id", Kind::Int), |(_, column, kind)| (*column, *kind));
-        let found = connection
-            .row(
-                format!(
-                    "SELECT id, {column} FROM {table} WHERE {} = $1",
-                    listed.ident
-                ),
-                vec![marker.to_value()],
-                |row| Ok((row.get::<i64>(0)?, row.value(1, kind)?)),
-            )
+    let Some(marker) = &page.marker else {
+        return Ok(vec![order.whole(conditions)]);
+    };
+    let (column, kind) = sorted.map_or(("id", Kind::Int), |(_, column, kind)| (*column, *kind));
+    let found = connection
+        .row(
+            format!(
+                "SELECT id, {column} FROM {table} WHERE {} = $1",
+                listed.ident
+            ),
+            vec![marker.to_value()],
+            |row| Ok((row.get::<i64>(0)?, row.value(1, kind)?)),
+        )
+        .await?;
+    let Some((id, value)) = found else {
+        return Err(StoreError::NotFound {
+            what: "Marker",
+            id: marker.clone(),
+        }
+        .into());
+    };
+    Ok(match (sorted, value) {
+        (None, _) => vec![order.behind_id(conditions, Some(id))],
+        (Some((_, column, _)), Value::Null(_)) if order.ascending => vec![
+            order.behind_id(conditions.clone(), Some(id)),
+            order.valued(conditions, column),
+        ],
+        (Some(_), Value::Null(_)) => vec![order.behind_id(conditions, Some(id))],
+        (Some((_, column, _)), value) => {
+            let mut all = order.behind_value(conditions.clone(), column, value, id);
+            if !order.ascending && !order.unique {
+                all.push(order.behind_id(conditions, None));
+            }
+            all
+        }
+    })
+}
+
+/// The rows of a page; `select` is everything up to the table's name.
+pub(crate) async fn page_rows<T>(
+    connection: &mut Connection,
+    listed: &Listed,
+    conditions: Conditions,
+    page: &Page,
+    select: &str,
+    read: impl Fn(&Row) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut left = page_limit(page);
+    let mut out = Vec::new();
+    for stretch in stretches(connection, listed, conditions, page).await? {
+        let (clause, args) = stretch.limited(left);
+        let rows = connection
+            .rows(format!("{select}{clause}"), args, &read)
             .await?;
-        let Some((id, value)) = found else {
-            return Err(StoreError::NotFound {
-                what: "Marker",
-                id: marker.clone(),
-            }
-            .into());
-        };
-        let id = conditions.arg(id);
-        let tie = format!("{table}.id {beyond} {id}");
-        let term = match (sorted, value) {
-            (None, _) => tie,
-            (Some(_), Value::Null(_)) if ascending => {
-                format!("(({table}.{column} IS NULL AND {tie}) OR {table}.{column} IS NOT NULL)")
-            }
-            (Some(_), Value::Null(_)) => format!("({table}.{column} IS NULL AND {tie})"),
-            (Some(_), value) => {
-                let value = conditions.push(value);
-                let or_null = if ascending {
-                    String::new()
-                } else {
-                    format!(" OR {table}.{column} IS NULL")
-                };
-                format!(
-                    "({table}.{column} {beyond} {value} OR ({table}.{column} = {value} AND {tie}){or_null})"
-                )
-            }
-        };
-        conditions.and(term);
+        left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        if out.is_empty() {
+            out = rows;
+        } else {
+            out.extend(rows);
+        }
+        if left == 0 {
+            break;
+        }
     }
-    let limit = conditions.arg(i64::from(page.limit.clamp(1, 1000)));
-    let by = match sorted {
-        Some((_, column, _)) => format!("{table}.{column} {order} {nulls}, "),
-        None => String::new(),
-    };
-    let sql = format!(
-        "{} ORDER BY {by}{table}.id {order} LIMIT {limit}",
-        conditions.text()
-    );
-    Ok((sql, conditions.args))
+    Ok(out)
 }

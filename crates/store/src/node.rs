@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use bessemer_model::{
-    InterfaceKind, Interfaces, MASK, MacAddress, Node, NodeField, NodeId, Timestamp, is_secret_key,
-    masked,
-};
+use bessemer_model::{InterfaceKind, Interfaces, MacAddress, Node, NodeId, Timestamp};
 
 use crate::failure::Failure;
-use crate::list::{Conditions, Listed, page_clause};
-use crate::sql::{Connection, Cursor, Kind, Row, ToValue, Value, args, placeholders};
+use crate::list::page_rows;
+use crate::node_list::{LISTED, conditions};
+use crate::sql::{Connection, Cursor, Row, ToValue, Value, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::timeline;
-use crate::{
-    NodeChange, NodeFilter, NodeRow, Page, StoreError, TimelineEvent, TimelineSource, document,
-};
+use crate::{NodeChange, NodeFilter, Page, StoreError, TimelineEvent, TimelineSource, document};
 
 /// Where a column shows, which decides what a change of it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,246 +124,6 @@ pub(crate) fn read_node(row: &Row) -> Result<Node, Failure> {
     read_columns(&mut row.cursor())
 }
 
-/// How a volatile column becomes JSON.
-#[derive(Debug, Clone, Copy)]
-enum Render {
-    Text,
-    Json,
-    Masked,
-    Time,
-    Bool,
-}
-
-/// The members that are spliced in at output, with their columns.
-const VOLATILE: &[(NodeField, &str, Render)] = &[
-    (NodeField::UpdatedAt, "updated_at", Render::Time),
-    (NodeField::BootMode, "boot_mode", Render::Text),
-    (NodeField::CleanStep, "clean_step", Render::Json),
-    (NodeField::ConsoleEnabled, "console_enabled", Render::Bool),
-    (NodeField::DeployStep, "deploy_step", Render::Json),
-    (
-        NodeField::DriverInternalInfo,
-        "driver_internal_info",
-        Render::Masked,
-    ),
-    (NodeField::Fault, "fault", Render::Text),
-    (NodeField::Health, "health", Render::Text),
-    (
-        NodeField::InspectionFinishedAt,
-        "inspection_finished_at",
-        Render::Time,
-    ),
-    (
-        NodeField::InspectionStartedAt,
-        "inspection_started_at",
-        Render::Time,
-    ),
-    (NodeField::LastError, "last_error", Render::Text),
-    (NodeField::Maintenance, "maintenance", Render::Bool),
-    (
-        NodeField::MaintenanceReason,
-        "maintenance_reason",
-        Render::Text,
-    ),
-    (NodeField::PowerState, "power_state", Render::Text),
-    (NodeField::ProvisionState, "provision_state", Render::Text),
-    (
-        NodeField::ProvisionUpdatedAt,
-        "provision_updated_at",
-        Render::Time,
-    ),
-    (NodeField::Reservation, "reservation", Render::Text),
-    (NodeField::SecureBoot, "secure_boot", Render::Bool),
-    (NodeField::ServiceStep, "service_step", Render::Json),
-    (
-        NodeField::TargetPowerState,
-        "target_power_state",
-        Render::Text,
-    ),
-    (
-        NodeField::TargetProvisionState,
-        "target_provision_state",
-        Render::Text,
-    ),
-    (NodeField::Conductor, "conductor", Render::Text),
-    (NodeField::AllocationUuid, "allocation_uuid", Render::Text),
-];
-
-impl Render {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Text | Self::Json | Self::Masked => Kind::Text,
-            Self::Time => Kind::Int,
-            Self::Bool => Kind::Bool,
-        }
-    }
-
-    fn render(self, value: Value) -> String {
-        match (self, value) {
-            (Self::Json, Value::Text(text)) => text,
-            (Self::Masked, Value::Text(text)) => mask_text(text),
-            (Self::Text, Value::Text(text)) => serde_json::Value::from(text).to_string(),
-            (Self::Time, Value::Int(at)) => format!("\"{}\"", Timestamp(at)),
-            (_, Value::Bool(flag)) => flag.to_string(),
-            _ => "null".to_owned(),
-        }
-    }
-}
-
-/// Masks a stored object, and only reads it when there is a key to hide.
-fn mask_text(text: String) -> String {
-    if !is_secret_key(&text) {
-        return text;
-    }
-    match serde_json::from_str::<serde_json::Value>(&text) {
-        Ok(value) => masked(&value).to_string(),
-        Err(_) => format!("\"{MASK}\""),
-    }
-}
-
-/// What lists take from a row: uuid, document, then the volatile columns.
-fn row_columns() -> String {
-    let mut sql = String::from("node.uuid, node_document.document");
-    for (_, column, _) in VOLATILE {
-        sql.push_str(", node.");
-        sql.push_str(column);
-    }
-    sql
-}
-
-const ROW_TABLES: &str = "node JOIN node_document ON node_document.id = node.id";
-
-fn read_row(row: &Row) -> Result<NodeRow, Failure> {
-    let id = row.get(0)?;
-    let document: Vec<u8> = row.get(1)?;
-    let mut volatile = Vec::with_capacity(VOLATILE.len());
-    let mut provision_state = None;
-    for (index, (field, _, render)) in VOLATILE.iter().enumerate() {
-        let index = index + 2;
-        if *field == NodeField::ProvisionState {
-            provision_state = Some(row.get(index)?);
-        }
-        volatile.push((*field, render.render(row.value(index, render.kind())?)));
-    }
-    Ok(NodeRow {
-        id,
-        document: document.into(),
-        volatile,
-        provision_state: provision_state.ok_or_else(|| {
-            StoreError::Internal("provision_state is not among the volatile columns".into())
-        })?,
-    })
-}
-
-const LISTED: Listed = Listed {
-    table: "node",
-    ident: "uuid",
-    sortable: &[
-        ("uuid", "uuid", Kind::Text),
-        ("name", "name", Kind::Text),
-        ("driver", "driver", Kind::Text),
-        ("chassis_uuid", "chassis_uuid", Kind::Text),
-        ("chassis_id", "chassis_uuid", Kind::Text),
-        ("power_state", "power_state", Kind::Text),
-        ("target_power_state", "target_power_state", Kind::Text),
-        ("provision_state", "provision_state", Kind::Text),
-        (
-            "target_provision_state",
-            "target_provision_state",
-            Kind::Text,
-        ),
-        ("provision_updated_at", "provision_updated_at", Kind::Int),
-        ("last_error", "last_error", Kind::Text),
-        ("reservation", "reservation", Kind::Text),
-        ("conductor", "conductor", Kind::Text),
-        ("maintenance", "maintenance", Kind::Bool),
-        ("maintenance_reason", "maintenance_reason", Kind::Text),
-        ("fault", "fault", Kind::Text),
-        ("protected", "protected", Kind::Bool),
-        ("protected_reason", "protected_reason", Kind::Text),
-        ("retired", "retired", Kind::Bool),
-        ("retired_reason", "retired_reason", Kind::Text),
-        ("automated_clean", "automated_clean", Kind::Bool),
-        ("disable_power_off", "disable_power_off", Kind::Bool),
-        ("console_enabled", "console_enabled", Kind::Bool),
-        ("instance_uuid", "instance_uuid", Kind::Text),
-        ("instance_name", "instance_name", Kind::Text),
-        ("resource_class", "resource_class", Kind::Text),
-        ("conductor_group", "conductor_group", Kind::Text),
-        ("owner", "owner", Kind::Text),
-        ("lessee", "lessee", Kind::Text),
-        ("shard", "shard", Kind::Text),
-        ("parent_node", "parent_node", Kind::Text),
-        ("allocation_uuid", "allocation_uuid", Kind::Text),
-        ("allocation_id", "allocation_uuid", Kind::Text),
-        ("description", "description", Kind::Text),
-        ("boot_mode", "boot_mode", Kind::Text),
-        ("secure_boot", "secure_boot", Kind::Bool),
-        ("health", "health", Kind::Text),
-        ("inspection_started_at", "inspection_started_at", Kind::Int),
-        (
-            "inspection_finished_at",
-            "inspection_finished_at",
-            Kind::Int,
-        ),
-        ("bios_interface", "bios_interface", Kind::Text),
-        ("boot_interface", "boot_interface", Kind::Text),
-        ("console_interface", "console_interface", Kind::Text),
-        ("deploy_interface", "deploy_interface", Kind::Text),
-        ("firmware_interface", "firmware_interface", Kind::Text),
-        ("inspect_interface", "inspect_interface", Kind::Text),
-        ("management_interface", "management_interface", Kind::Text),
-        ("network_interface", "network_interface", Kind::Text),
-        ("power_interface", "power_interface", Kind::Text),
-        ("raid_interface", "raid_interface", Kind::Text),
-        ("rescue_interface", "rescue_interface", Kind::Text),
-        ("storage_interface", "storage_interface", Kind::Text),
-        ("vendor_interface", "vendor_interface", Kind::Text),
-        ("created_at", "created_at", Kind::Int),
-        ("updated_at", "updated_at", Kind::Int),
-    ],
-};
-
-fn conditions(filter: &NodeFilter) -> Conditions {
-    let mut all = Conditions::default();
-    all.equals("node.chassis_uuid", filter.chassis.as_ref());
-    all.equals("node.instance_uuid", filter.instance_uuid.as_ref());
-    all.equals("node.instance_name", filter.instance_name.as_ref());
-    if let Some(associated) = filter.associated {
-        all.is_null("node.instance_uuid", !associated);
-    }
-    all.equals("node.maintenance", filter.maintenance);
-    all.equals("node.retired", filter.retired);
-    if let Some(states) = &filter.provision_states {
-        all.one_of("node.provision_state", states);
-    }
-    all.equals("node.driver", filter.driver.as_ref());
-    all.equals("node.resource_class", filter.resource_class.as_ref());
-    all.equals("node.fault", filter.fault.as_ref());
-    all.equals("node.conductor_group", filter.conductor_group.as_ref());
-    all.equals("node.owner", filter.owner.as_ref());
-    all.equals("node.lessee", filter.lessee.as_ref());
-    if let Some(project) = &filter.project {
-        let arg = all.arg(project);
-        all.and(format!("(node.owner = {arg} OR node.lessee = {arg})"));
-    }
-    if let Some(text) = &filter.description_contains {
-        all.contains("node.description", text);
-    }
-    if let Some(shards) = &filter.shards {
-        all.one_of("node.shard", shards);
-    }
-    if let Some(sharded) = filter.sharded {
-        all.is_null("node.shard", !sharded);
-    }
-    if filter.parent_node.is_some() {
-        all.equals("node.parent_node", filter.parent_node);
-    } else if !filter.include_children {
-        all.is_null("node.parent_node", true);
-    }
-    all
-}
-
 fn select(condition: &str) -> String {
     format!("SELECT {COLUMNS} FROM node WHERE {condition}")
 }
@@ -405,7 +161,7 @@ pub(crate) async fn load_many(
 }
 
 /// By UUID, else by name: what looks like a UUID is never looked up as a name.
-fn by_ident(ident: &str) -> (&'static str, Value) {
+pub(crate) fn by_ident(ident: &str) -> (&'static str, Value) {
     match ident.parse::<NodeId>() {
         Ok(id) => ("node.uuid = $1", id.to_value()),
         Err(_) => ("node.name = $1", ident.to_value()),
@@ -659,43 +415,25 @@ impl Store {
         Ok(if nodes.len() == 1 { nodes.pop() } else { None })
     }
 
-    /// What lists show; never decodes more than the page.
+    /// As [`Store::list_node_rows`], with everything.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] of `Marker`, [`StoreError::Refused`] for a sort key that is no column.
-    pub async fn list_node_rows(
-        &self,
-        filter: &NodeFilter,
-        page: &Page,
-    ) -> Result<Vec<NodeRow>, StoreError> {
-        let mut connection = self.reader().await?;
-        let (clause, args) =
-            page_clause(&mut connection, &LISTED, conditions(filter), page).await?;
-        let sql = format!("SELECT {} FROM {ROW_TABLES}{clause}", row_columns());
-        Ok(connection.rows(sql, args, read_row).await?)
-    }
-
-    pub async fn get_node_row(&self, ident: &str) -> Result<Option<NodeRow>, StoreError> {
-        let (condition, value) = by_ident(ident);
-        let mut connection = self.reader().await?;
-        let sql = format!(
-            "SELECT {} FROM {ROW_TABLES} WHERE {condition}",
-            row_columns()
-        );
-        Ok(connection.row(sql, vec![value], read_row).await?)
-    }
-
-    /// As [`Store::list_node_rows`], with everything.
+    /// As [`Store::list_node_rows`].
     pub async fn list_nodes(
         &self,
         filter: &NodeFilter,
         page: &Page,
     ) -> Result<Vec<Node>, StoreError> {
         let mut connection = self.reader().await?;
-        let (clause, args) =
-            page_clause(&mut connection, &LISTED, conditions(filter), page).await?;
-        let sql = format!("SELECT {COLUMNS} FROM node{clause}");
-        Ok(connection.rows(sql, args, read_node).await?)
+        Ok(page_rows(
+            &mut connection,
+            &LISTED,
+            conditions(filter),
+            page,
+            &format!("SELECT {COLUMNS} FROM node"),
+            read_node,
+        )
+        .await?)
     }
 
     /// The API's write: refused with `Locked` while a lease is held (unless `ignore_lease`), with `Changed` when `revision` is given and differs.
@@ -762,8 +500,7 @@ impl Store {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use bessemer_model::FieldSource;
-    use std::collections::BTreeSet;
+    use bessemer_model::{FieldSource, NodeField};
 
     /// The groups of the columns are those of the model's field table.
     #[test]
@@ -777,27 +514,5 @@ mod tests {
                 Group::Own => assert_ne!(want, Some(FieldSource::Document), "{column}"),
             }
         }
-    }
-
-    #[test]
-    fn every_volatile_field_is_spliced_in() {
-        let have: BTreeSet<_> = VOLATILE.iter().map(|(field, ..)| *field).collect();
-        let want: BTreeSet<_> = NodeField::ALL
-            .iter()
-            .copied()
-            .filter(|field| field.source() == FieldSource::Volatile)
-            .collect();
-        assert_eq!(have, want);
-    }
-
-    #[test]
-    fn stored_objects_are_masked() {
-        let check = |text: &str, want: &str| assert_eq!(mask_text(text.to_owned()), want);
-        check(r#"{"a":1}"#, r#"{"a":1}"#);
-        check(
-            r#"{"agent_secret_token":"x","a":1}"#,
-            r#"{"agent_secret_token":"******","a":1}"#,
-        );
-        check("token {", "\"******\"");
     }
 }

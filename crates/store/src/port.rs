@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bessemer_model::{MacAddress, NodeId, Port, PortId};
 
 use crate::failure::Failure;
-use crate::list::{Conditions, Listed, page_clause};
+use crate::list::{Conditions, Listed, page_rows};
 use crate::node;
 use crate::sql::{Connection, Kind, Row, ToValue, Value, args};
 use crate::store::{Store, Wakes};
@@ -178,9 +178,16 @@ impl Store {
         conditions.equals("port.address", filter.address);
         conditions.equals("port.portgroup", filter.portgroup);
         let mut connection = self.reader().await?;
-        let (clause, args) = page_clause(&mut connection, &LISTED, conditions, page).await?;
-        let sql = format!("SELECT {} FROM port{clause}", COLUMN_NAMES.join(", "));
-        Ok(connection.rows(sql, args, read_port).await?)
+        let select = format!("SELECT {} FROM port", COLUMN_NAMES.join(", "));
+        Ok(page_rows(
+            &mut connection,
+            &LISTED,
+            conditions,
+            page,
+            &select,
+            read_port,
+        )
+        .await?)
     }
 
     /// Writes all columns of an existing port, `updated_at` as the caller set it.

@@ -2,8 +2,8 @@
 //!
 //! Sessions expire by one clock: the database's on PostgreSQL, the machine's on SQLite.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bessemer_model::{SessionId, Timestamp};
 use serde_json::Value;
@@ -66,6 +66,49 @@ async fn end(
     Ok(())
 }
 
+/// How long another controller's change may stay unseen in [`Store::conductors`].
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// The list of conductors as last read.
+#[derive(Default)]
+pub(crate) struct KeptConductors(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// Counts what this process has done to sessions, so that a list which was read before is not kept after.
+    generation: u64,
+    rows: Option<(Instant, Arc<[ConductorRow]>)>,
+}
+
+impl KeptConductors {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self) -> Option<Arc<[ConductorRow]>> {
+        let kept = self.kept();
+        let (at, rows) = kept.rows.as_ref()?;
+        (at.elapsed() < KEPT_FOR).then(|| Arc::clone(rows))
+    }
+
+    fn generation(&self) -> u64 {
+        self.kept().generation
+    }
+
+    fn keep(&self, generation: u64, rows: &Arc<[ConductorRow]>) {
+        let mut kept = self.kept();
+        if kept.generation == generation {
+            kept.rows = Some((Instant::now(), Arc::clone(rows)));
+        }
+    }
+
+    fn forget(&self) {
+        let mut kept = self.kept();
+        kept.generation = kept.generation.wrapping_add(1);
+        kept.rows = None;
+    }
+}
+
 impl Store {
     /// Opens a session for this process: replaces the conductor's row of the same hostname, whose old session expires at once.
     pub async fn register_conductor(
@@ -80,7 +123,7 @@ impl Store {
             conductor_group.to_owned(),
             catalogue.clone(),
         ));
-        Ok(self
+        let session = self
             .write("register_conductor", Wakes::Engine, move |tx| {
                 let given = Arc::clone(&given);
                 Box::pin(async move {
@@ -113,7 +156,9 @@ impl Store {
                     Ok(session)
                 })
             })
-            .await?)
+            .await?;
+        self.kept_conductors().forget();
+        Ok(session)
     }
 
     /// False when the session has expired or was replaced: the process must stop working and register anew.
@@ -135,6 +180,7 @@ impl Store {
                 })
             })
             .await?;
+        self.kept_conductors().forget();
         Ok(renewed > 0)
     }
 
@@ -153,7 +199,23 @@ impl Store {
             })
         })
         .await?;
+        self.kept_conductors().forget();
         Ok(())
+    }
+
+    /// As [`Store::list_conductors`], for what is computed on every request: what this process does to sessions
+    /// shows at once, what others do within a second.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn conductors(&self) -> Result<Arc<[ConductorRow]>, StoreError> {
+        if let Some(rows) = self.kept_conductors().get() {
+            return Ok(rows);
+        }
+        let generation = self.kept_conductors().generation();
+        let rows: Arc<[ConductorRow]> = self.list_conductors().await?.into();
+        self.kept_conductors().keep(generation, &rows);
+        Ok(rows)
     }
 
     /// In the order of their host names. `updated_at` is the last renewal.

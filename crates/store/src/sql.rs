@@ -3,6 +3,7 @@
 //! Values are typed also when they are null, because PostgreSQL wants to know. Nothing here knows a table.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,7 @@ use sqlx::{
 };
 
 use crate::failure::Failure;
+use crate::reader::{self, OwnedRow, Readers};
 use crate::{BootKind, OperationStatus, SignalKind, StoreError, TimelineSource};
 
 /// Type of a column.
@@ -165,7 +167,9 @@ pub(crate) use args;
 
 /// One row of an answer.
 pub(crate) enum Row {
+    /// The writer's.
     Sqlite(SqliteRow),
+    SqliteReader(OwnedRow),
     Postgres(PgRow),
 }
 
@@ -177,6 +181,17 @@ impl Row {
                 match self {
                     // SQLite has no types of expressions to check against.
                     Self::Sqlite(row) => row.try_get_unchecked::<Option<$type>, _>(index),
+                    Self::SqliteReader(row) => {
+                        return row.get(index).map_or_else(
+                            || {
+                                Err(StoreError::Internal(format!(
+                                    "an answer has no column {index}"
+                                ))
+                                .into())
+                            },
+                            |value| reader::value_of(value, kind),
+                        );
+                    }
                     Self::Postgres(row) => row.try_get::<Option<$type>, _>(index),
                 }
                 .map(|v| v.map_or(Value::Null(kind), Value::$variant))
@@ -218,6 +233,38 @@ impl Cursor<'_> {
     }
 }
 
+/// A value that is still the database's own memory, or the driver's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cell<'r> {
+    Null,
+    Int(i64),
+    Bool(bool),
+    Text(&'r str),
+    Bytes(&'r [u8]),
+}
+
+/// One row of an answer while its statement runs.
+pub(crate) enum RowRef<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r PgRow),
+}
+
+impl<'r> RowRef<'r> {
+    /// The value of column `index`, which the caller knows to be of this kind.
+    pub(crate) fn cell(&self, index: usize, kind: Kind) -> Result<Cell<'r>, Failure> {
+        match self {
+            Self::Sqlite(row) => reader::cell_of(row.get_ref(index)?, kind),
+            Self::Postgres(row) => Ok(match kind {
+                Kind::Int => row.try_get::<Option<i64>, _>(index)?.map(Cell::Int),
+                Kind::Bool => row.try_get::<Option<bool>, _>(index)?.map(Cell::Bool),
+                Kind::Text => row.try_get::<Option<&str>, _>(index)?.map(Cell::Text),
+                Kind::Bytes => row.try_get::<Option<&[u8]>, _>(index)?.map(Cell::Bytes),
+            }
+            .unwrap_or(Cell::Null)),
+        }
+    }
+}
+
 /// A connection for reading, or one with a write transaction open on it.
 pub(crate) struct Connection {
     pub(crate) inner: Inner,
@@ -228,13 +275,14 @@ pub(crate) struct Connection {
 pub(crate) enum Inner {
     /// The writer's.
     Sqlite(SqliteConnection),
-    SqliteReader(PoolConnection<Sqlite>),
+    SqliteReader(Arc<Readers>),
     Postgres(Transaction<'static, Postgres>),
     PostgresReader(PoolConnection<Postgres>),
 }
 
 enum Engine<'c> {
     Sqlite(&'c mut SqliteConnection),
+    SqliteReader(&'c Readers),
     Postgres(&'c mut PgConnection),
 }
 
@@ -262,7 +310,7 @@ impl Connection {
         self.statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.inner {
             Inner::Sqlite(c) => Engine::Sqlite(c),
-            Inner::SqliteReader(c) => Engine::Sqlite(c),
+            Inner::SqliteReader(readers) => Engine::SqliteReader(readers),
             Inner::Postgres(c) => Engine::Postgres(c),
             Inner::PostgresReader(c) => Engine::Postgres(c),
         }
@@ -281,6 +329,9 @@ impl Connection {
         let sql: Cow<'static, str> = sql.into();
         Ok(match self.engine() {
             Engine::Sqlite(c) => bound!(Sqlite, sql, args).execute(c).await?.rows_affected(),
+            Engine::SqliteReader(_) => {
+                return Err(StoreError::Internal("a reader was asked to write".into()).into());
+            }
             Engine::Postgres(c) => bound!(Postgres, sql, args)
                 .execute(c)
                 .await?
@@ -304,6 +355,11 @@ impl Connection {
                     out.push(read(&Row::Sqlite(row))?);
                 }
             }
+            Engine::SqliteReader(readers) => {
+                for row in readers.rows(sql, args).await? {
+                    out.push(read(&Row::SqliteReader(row))?);
+                }
+            }
             Engine::Postgres(c) => {
                 let mut rows = bound!(Postgres, sql, args).fetch(c);
                 while let Some(row) = rows.try_next().await? {
@@ -312,6 +368,50 @@ impl Connection {
             }
         }
         Ok(out)
+    }
+
+    /// Hands every row of an answer to `row` while the statement runs, until it breaks off: on SQLite on a
+    /// reader's thread. Gives back the state that `row` has worked on, and how many rows it has had.
+    pub(crate) async fn each<S, F>(
+        &mut self,
+        sql: String,
+        args: Vec<Value>,
+        mut state: S,
+        mut row: F,
+    ) -> Result<(S, u32), Failure>
+    where
+        S: Send + 'static,
+        F: FnMut(&mut S, RowRef<'_>) -> Result<ControlFlow<()>, Failure> + Send + 'static,
+    {
+        match self.engine() {
+            Engine::SqliteReader(readers) => {
+                readers
+                    .run(move |connection| {
+                        let mut count = 0u32;
+                        reader::each(connection, &sql, &args, |found| {
+                            count = count.saturating_add(1);
+                            row(&mut state, RowRef::Sqlite(found))
+                        })?;
+                        Ok((state, count))
+                    })
+                    .await
+            }
+            Engine::Postgres(c) => {
+                let mut count = 0u32;
+                let mut rows = bound!(Postgres, sql, args).fetch(c);
+                while let Some(found) = rows.try_next().await? {
+                    count = count.saturating_add(1);
+                    if row(&mut state, RowRef::Postgres(&found))?.is_break() {
+                        break;
+                    }
+                }
+                drop(rows);
+                Ok((state, count))
+            }
+            Engine::Sqlite(_) => {
+                Err(StoreError::Internal("a list was read inside of a command".into()).into())
+            }
+        }
     }
 
     /// The first row of an answer that has at most one.

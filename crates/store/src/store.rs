@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::db::{Db, Engine};
 use crate::failure::Failure;
+use crate::session::KeptConductors;
 use crate::sql::Connection;
 use crate::writer::write_postgres;
 use crate::{Point, Settings, StoreError, WriteProbe};
@@ -28,6 +29,7 @@ struct Shared {
     probe: Option<Arc<dyn WriteProbe>>,
     changes: watch::Sender<u64>,
     listening: Mutex<Option<Listening>>,
+    conductors: KeptConductors,
 }
 
 /// The task that hears other controllers; ends when this is dropped.
@@ -68,6 +70,7 @@ impl Store {
                 probe: settings.probe.clone(),
                 changes,
                 listening: Mutex::new(listening),
+                conductors: KeptConductors::default(),
             }),
         })
     }
@@ -109,6 +112,10 @@ impl Store {
     #[must_use]
     pub fn statements_run(&self) -> u64 {
         self.shared.db.statements.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn kept_conductors(&self) -> &KeptConductors {
+        &self.shared.conductors
     }
 
     pub(crate) async fn reader(&self) -> Result<Connection, StoreError> {

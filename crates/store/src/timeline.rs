@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bessemer_model::NodeId;
 
 use crate::failure::Failure;
-use crate::list::{Conditions, Listed, page_clause};
+use crate::list::{Conditions, Listed, page_rows};
 use crate::node::not_found;
 use crate::sql::{Connection, Kind, Row, args};
 use crate::store::{Store, Wakes};
@@ -190,11 +190,14 @@ impl Store {
         let mut connection = self.reader().await?;
         let mut conditions = Conditions::default();
         conditions.equals("history.node", Some(node));
-        let (clause, args) = page_clause(&mut connection, &LISTED, conditions, page).await?;
-        let sql = format!(
-            "SELECT uuid, node, conductor, created_at, severity, event_type, event, user_id \
-             FROM history{clause}"
-        );
-        Ok(connection.rows(sql, args, read_history).await?)
+        Ok(page_rows(
+            &mut connection,
+            &LISTED,
+            conditions,
+            page,
+            "SELECT uuid, node, conductor, created_at, severity, event_type, event, user_id FROM history",
+            read_history,
+        )
+        .await?)
     }
 }

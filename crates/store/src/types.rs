@@ -103,9 +103,26 @@ pub struct NodeRow {
     pub id: NodeId,
     /// Serialised members: see `document.rs`. Iterate with `document::members`.
     pub document: bytes::Bytes,
-    /// Volatile members, already serialised JSON by field, in no particular order.
-    pub volatile: Vec<(bessemer_model::NodeField, String)>,
+    /// The members that change often, in the same layout.
+    pub volatile: bytes::Bytes,
     pub provision_state: ProvisionState,
+}
+
+/// A [`NodeRow`] while its statement runs.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRowRef<'r> {
+    /// The UUID as text.
+    pub id: &'r str,
+    pub document: &'r [u8],
+    pub volatile: &'r [u8],
+    pub provision_state: ProvisionState,
+}
+
+impl<'r> NodeRowRef<'r> {
+    /// Every member with its JSON, each once, in no particular order.
+    pub fn members(self) -> impl Iterator<Item = (bessemer_model::NodeField, &'r [u8])> {
+        crate::document::members(self.document).chain(crate::document::members(self.volatile))
+    }
 }
 
 // ---- operations -------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ async fn pages_with_ties_and_nulls() {
         let mut nodes: Vec<Node> = Vec::new();
         for n in 0..40 {
             let mut node = node(&format!("n{n}"));
+            if n % 4 == 1 {
+                node.name = None;
+            }
             node.resource_class = texts[rng.random_range(0..texts.len())].map(str::to_owned);
             node.maintenance = rng.random();
             node.secure_boot = [None, Some(true), Some(false)][rng.random_range(0..3)];
@@ -59,12 +62,14 @@ async fn pages_with_ties_and_nulls() {
             nodes.push(node);
         }
         type Compare = fn(&Node, &Node) -> std::cmp::Ordering;
-        let keys: [(Option<&str>, Compare); 6] = [
+        let keys: [(Option<&str>, Compare); 8] = [
             (None, |_, _| std::cmp::Ordering::Equal),
             (Some("id"), |_, _| std::cmp::Ordering::Equal),
             (Some("resource_class"), |a, b| {
                 a.resource_class.cmp(&b.resource_class)
             }),
+            (Some("uuid"), |a, b| a.id.to_string().cmp(&b.id.to_string())),
+            (Some("name"), |a, b| a.name.cmp(&b.name)),
             (Some("maintenance"), |a, b| {
                 a.maintenance.cmp(&b.maintenance)
             }),
