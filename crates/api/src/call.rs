@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::ApiState;
+use crate::auth::{Access, Asked, Caller};
 use crate::conductor::Conductor;
 use crate::fault::ApiFault;
 use crate::microversion::Minor;
@@ -27,8 +28,12 @@ pub struct Call {
     /// Decoded query, in order.
     pub query: Vec<(String, String)>,
     pub body: Bytes,
-    /// Name of the authenticated user; `None` without authentication.
-    pub user: Option<String>,
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// What calls are checked by; ask through the methods in `auth/authorize.rs`.
+    pub access: Arc<Access>,
+    /// Whether the handler has asked the policy.
+    pub asked: Arc<Asked>,
     /// A `.json` was cut off the path (below 1.91): a resource may really be called so.
     pub json_suffix: bool,
 }
@@ -110,7 +115,7 @@ impl Call {
     /// A line of the node's timeline that says what this call did.
     pub fn event(&self, text: impl Into<String>) -> Vec<TimelineEvent> {
         let mut text = text.into();
-        if let Some(user) = &self.user {
+        if let Some(user) = self.caller.shown() {
             text.push_str(" by ");
             text.push_str(user);
         }

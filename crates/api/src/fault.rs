@@ -23,6 +23,8 @@ pub enum Shape {
     Bare,
     /// Authentication: an `error`, not wrapped.
     Auth,
+    /// Authentication with Keystone: the same with a title.
+    Keystone,
 }
 
 /// Which version headers go with the answer.
@@ -123,6 +125,9 @@ impl ApiFault {
             })),
             Shape::Auth => json!({
                 "error": {"message": self.text, "code": self.status.as_u16()}
+            }),
+            Shape::Keystone => json!({
+                "error": {"code": self.status.as_u16(), "title": title, "message": self.text}
             }),
             Shape::Bare => json!({"faultcode": faultcode, "faultstring": self.text}),
         }

@@ -34,6 +34,7 @@ mod node_create;
 mod node_delete;
 mod node_fields;
 mod node_patch;
+mod node_secrets;
 mod node_view;
 mod nodes;
 mod paging;
@@ -46,6 +47,7 @@ mod ramdisk;
 mod root;
 mod router;
 mod schema;
+mod serve;
 mod states;
 mod stream;
 mod timeline;
@@ -59,10 +61,11 @@ use std::sync::Arc;
 
 use bessemer_config::Config;
 use bessemer_store::Store;
-use tokio_util::sync::CancellationToken;
 
 pub use conductor::Conductor;
+pub use auth::{Peer, StartError};
 pub use router::router;
+pub use serve::{Listening, TlsError, serve};
 
 /// What every request needs.
 #[derive(Clone)]
@@ -77,26 +80,4 @@ pub mod fuzz {
     pub use crate::json_patch::fuzz_json_patch;
     pub use crate::microversion::fuzz_microversion;
     pub use crate::schema::fuzz_node_body;
-}
-
-/// Serves until `stop` is cancelled; requests that run are answered first.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    router: axum::Router,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    use axum::serve::ListenerExt as _;
-
-    // a body that is sent in pieces must not wait for the acknowledgement of the piece before
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
 }

@@ -6,6 +6,7 @@ use bessemer_model::{
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use crate::auth::Ownership;
 use crate::body;
 use crate::call::{Call, Outcome};
 use crate::fault::ApiFault;
@@ -72,7 +73,8 @@ const RESERVED: [&str; 6] = [
 ];
 
 pub async fn create(call: Call) -> Outcome {
-    let map = SCHEMA.check("node", body::json(&call.body)?)?;
+    let mut map = SCHEMA.check("node", body::json(&call.body)?)?;
+    own_project(&call, &mut map)?;
     fields_of_version(&call, &map)?;
     if let Some(name) = map.get("name").and_then(Value::as_str) {
         acceptable_name(&call, name, |name| {
@@ -84,6 +86,28 @@ pub async fn create(call: Call) -> Outcome {
     call.store().create_node(&node, event).await?;
     let location = call.url(&format!("nodes/{}", node.id));
     Ok(nodes::shown_whole(&call, node.id).await?.created(location))
+}
+
+/// Who may create nodes at all, and for whom: administrators of a project only for their own.
+fn own_project(call: &Call, map: &mut Map<String, Value>) -> Result<(), ApiFault> {
+    let own = call.config().api.project_admin_can_manage_own_nodes
+        && call.may("baremetal:node:create:self_owned_node");
+    if !own {
+        return call.authorize("baremetal:node:create");
+    }
+    if !call.of_project() {
+        return Ok(());
+    }
+    let project = call.caller.project_id.as_deref();
+    match map.get("owner").and_then(Value::as_str) {
+        Some(owner) if !owner.is_empty() && Some(owner) != project => Err(ApiFault::invalid(
+            "Cannot create a node as a project scoped admin with an owner other than your own project.",
+        )),
+        _ => {
+            map.insert("owner".into(), project.into());
+            Ok(())
+        }
+    }
 }
 
 /// Fields that are newer than the request are refused when they say something.
@@ -161,8 +185,9 @@ async fn build(call: &Call, mut map: Map<String, Value>) -> Result<Node, ApiFaul
     if let Some(chassis) = text(&mut map, "chassis_uuid") {
         node.chassis = Some(existing_chassis(call, &chassis).await?);
     }
+    let owner = map.get("owner").and_then(Value::as_str).map(str::to_owned);
     if let Some(parent) = text(&mut map, "parent_node") {
-        node.parent_node = Some(parent_of(call, node.owner.as_deref(), id, &parent).await?);
+        node.parent_node = Some(parent_of(call, owner.as_deref(), id, &parent).await?);
     }
     let explicit: Vec<InterfaceKind> = InterfaceKind::ALL
         .into_iter()
@@ -257,6 +282,8 @@ pub async fn parent_of(
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => refused(),
             _ => fault,
         })?;
+    call.see_node(ident, &Ownership::of(&parent))
+        .map_err(|_| refused())?;
     if parent.id == child || parent.owner.as_deref() != owner {
         return Err(refused());
     }

@@ -11,7 +11,8 @@ use bessemer_store::{NodeChange, StoreError};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use crate::args::Args;
+use crate::args::{self, Args};
+use crate::auth::Ownership;
 use crate::call::{Call, Outcome};
 use crate::fault::ApiFault;
 use crate::json_patch::{self, Op, Operation};
@@ -167,7 +168,9 @@ async fn attempt_patch(
     reset: bool,
 ) -> Result<bessemer_model::NodeId, Failed> {
     let before = call.node().await?;
+    authorized(call, &before, patch)?;
     updatable(call, &before, patch)?;
+    owner_changeable(call, &before, patch)?;
     for name in json_patch::values(patch, "/name") {
         let ident = call.param("ident");
         let name = name
@@ -218,6 +221,77 @@ async fn attempt_patch(
             other => other.into(),
         })?;
     Ok(before.id)
+}
+
+/// Policies of single fields; a path that begins with the first asks for the second.
+const POLICIES: [(&str, &str); 17] = [
+    ("/instance_info", "baremetal:node:update_instance_info"),
+    ("/extra", "baremetal:node:update_extra"),
+    ("/driver_info", "baremetal:node:update:driver_info"),
+    ("/properties", "baremetal:node:update:properties"),
+    ("/chassis_uuid", "baremetal:node:update:chassis_uuid"),
+    ("/instance_uuid", "baremetal:node:update:instance_uuid"),
+    ("/instance_name", "baremetal:node:update_instance_info"),
+    ("/lessee", "baremetal:node:update:lessee"),
+    ("/owner", "baremetal:node:update:owner"),
+    ("/driver", "baremetal:node:update:driver_interfaces"),
+    ("/network_data", "baremetal:node:update:network_data"),
+    ("/conductor_group", "baremetal:node:update:conductor_group"),
+    ("/name", "baremetal:node:update:name"),
+    ("/retired", "baremetal:node:update:retired"),
+    ("/shard", "baremetal:node:update:shard"),
+    ("/parent_node", "baremetal:node:update:parent_node"),
+    ("/disable_power_off", "baremetal:node:update:disable_power_off"),
+];
+
+/// The policy of one change.
+fn policy_of(change: &Operation) -> &'static str {
+    let path = change.path.as_str();
+    if let Some((_, policy)) = POLICIES.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+        return policy;
+    }
+    let interface = InterfaceKind::ALL
+        .into_iter()
+        .any(|kind| path.strip_prefix('/') == Some(kind.field()));
+    if interface {
+        return "baremetal:node:update:driver_interfaces";
+    }
+    let off = change
+        .value
+        .as_ref()
+        .is_some_and(|value| args::boolean("automated_clean", value).is_ok_and(|on| !on));
+    if path.starts_with("/automated_clean") && off {
+        return "baremetal:node:disable_cleaning";
+    }
+    "baremetal:node:update"
+}
+
+/// Whether the policy lets the caller make these changes.
+fn authorized(call: &Call, node: &Node, patch: &[Operation]) -> Result<(), ApiFault> {
+    let whose = Ownership::of(node);
+    call.see_node(call.param("ident"), &whose)?;
+    if patch.is_empty() {
+        return call.authorize_on_node("baremetal:node:update", &whose);
+    }
+    patch
+        .iter()
+        .try_for_each(|change| call.authorize_on_node(policy_of(change), &whose))
+}
+
+/// A node that is in use changes hands only by who may do that.
+fn owner_changeable(call: &Call, node: &Node, patch: &[Operation]) -> Result<(), ApiFault> {
+    if node.provision_state != ProvisionState::Active
+        || json_patch::values(patch, "/owner").is_empty()
+    {
+        return Ok(());
+    }
+    call.authorize_on_node("baremetal:node:update_owner_provisioned", &Ownership::of(node))
+        .map_err(|_| {
+            ApiFault::conflict(format!(
+                "Cannot update owner of node \"{}\" while it is in state \"{}\".",
+                node.id, node.provision_state
+            ))
+        })
 }
 
 /// Whether the node's state lets it be patched.

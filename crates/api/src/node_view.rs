@@ -9,6 +9,7 @@ use bessemer_store::{ConductorRow, NodeRowRef};
 use crate::call::Call;
 use crate::fault::ApiFault;
 use crate::node_fields::FieldSet;
+use crate::node_secrets::Secrecy;
 
 /// One more than the largest field number.
 const SLOTS: usize = 128;
@@ -170,12 +171,13 @@ enum From {
 pub struct NodeView {
     minor: u16,
     placement: Placement,
+    secrecy: Secrecy,
     /// In the order of the representation: the field, what stands before its value, and whence it comes.
     fields: Vec<(NodeField, Vec<u8>, From)>,
 }
 
 impl NodeView {
-    pub fn new(call: &Call, fields: FieldSet, placement: Placement) -> Self {
+    pub fn new(call: &Call, fields: FieldSet, placement: Placement, secrecy: Secrecy) -> Self {
         let mut shown: Vec<(NodeField, Vec<u8>, From)> = Vec::new();
         for field in NodeField::ALL.iter().filter(|f| fields.has(**f)) {
             let before = if shown.is_empty() { '{' } else { ',' };
@@ -195,6 +197,7 @@ impl NodeView {
         Self {
             minor: call.version.0,
             placement,
+            secrecy,
             fields: shown,
         }
     }
@@ -209,6 +212,7 @@ impl NodeView {
                 NodeField::ConductorGroup,
             ]);
         }
+        needs.extend(self.secrecy.needs());
         needs
     }
 
@@ -220,8 +224,17 @@ impl NodeView {
     /// Appends the representation of a node.
     pub fn append(&mut self, row: NodeRowRef<'_>, out: &mut Vec<u8>) {
         let members = Members::of(row);
+        let replaced = self.secrecy.replaced(
+            row.id,
+            members.json(NodeField::Owner),
+            members.json(NodeField::Lessee),
+        );
         for (field, key, from) in &self.fields {
             out.extend_from_slice(key);
+            if let Some((_, json)) = replaced.iter().find(|(f, _)| f == field) {
+                out.extend_from_slice(json.as_bytes());
+                continue;
+            }
             match from {
                 From::Member => out.extend_from_slice(members.json(*field)),
                 From::Links(links) => links.append(row.id, out),

@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::node_fields::{self, FieldSet};
+use crate::node_secrets::Secrecy;
 use crate::node_view::{NodeView, Placement};
 use crate::paging::{self, Paging, shown};
 use crate::stream;
@@ -98,6 +99,7 @@ pub async fn shown_whole(call: &Call, id: NodeId) -> Outcome {
 
 async fn one(call: &Call, row: &bessemer_store::NodeRow, fields: FieldSet) -> Outcome {
     let placement = Placement::load(call, fields).await?;
+    let secrecy = Secrecy::of_one(call, fields, row.id).await?;
     let id = row.id.to_string();
     let row = NodeRowRef {
         id: &id,
@@ -106,7 +108,7 @@ async fn one(call: &Call, row: &bessemer_store::NodeRow, fields: FieldSet) -> Ou
         provision_state: row.provision_state,
     };
     let mut out = Vec::with_capacity(4096);
-    NodeView::new(call, fields, placement).append(row, &mut out);
+    NodeView::new(call, fields, placement, secrecy).append(row, &mut out);
     Ok(Answer::bytes(Bytes::from(out)))
 }
 
@@ -126,9 +128,11 @@ fn known_arguments(form: Form) -> Vec<&'static str> {
 
 async fn collection(call: Call, chassis: Option<String>, form: Form) -> Outcome {
     let args = Args::of_query(&call, &known_arguments(form))?;
+    let project = call.list_project("node", args.string("project")?.as_deref())?;
     let paging = Paging::read(&call, &args, "id", &[])?;
     gates(&call, &args, &paging.sort_key)?;
-    let (filter, conductor) = filter(&call, &args, chassis).await?;
+    let (mut filter, conductor) = filter(&call, &args, chassis).await?;
+    filter.project = project;
     let (names, detail) = match form {
         Form::List => paging::wanted_fields(&call, &args, &node_fields::LIST)?,
         Form::Detail => (None, None),
@@ -147,7 +151,8 @@ async fn collection(call: Call, chassis: Option<String>, form: Form) -> Outcome 
         fields
     };
     let placement = Placement::load(&call, for_placement).await?;
-    let view = NodeView::new(&call, fields, placement);
+    let secrecy = Secrecy::of_list(&call, fields, &filter, &paging.page()).await?;
+    let view = NodeView::new(&call, fields, placement, secrecy);
     let needs = view.needs(conductor.is_some());
     let mut kept: Vec<(&str, String)> = Vec::new();
     for name in ["associated", "maintenance", "retired"] {
@@ -312,7 +317,8 @@ async fn filter(
         conductor_group: args.string("conductor_group")?.map(|g| g.to_lowercase()),
         owner: args.string("owner")?,
         lessee: args.string("lessee")?,
-        project: args.string("project")?,
+        // what the caller may see is decided by the policy
+        project: None,
         description_contains: args.string("description_contains")?,
         shards: args.list("shard")?,
         sharded: args.boolean("sharded")?,

@@ -112,6 +112,7 @@ async fn collection(call: &Call, of_node: Option<NodeId>, whole: bool) -> Outcom
         known.extend(["fields", "detail"]);
     }
     let args = Args::of_query(call, &known)?;
+    let project = call.list_project("port", None)?;
     let address = args.mac("address")?;
     let (by_uuid, by_ident) = (args.uuid("node_uuid")?, args.uuid_or_name("node")?);
     let paging = Paging::read(call, &args, "id", &UNSORTABLE)?;
@@ -166,6 +167,7 @@ async fn collection(call: &Call, of_node: Option<NodeId>, whole: bool) -> Outcom
         node,
         address,
         portgroup: None,
+        project,
     };
     let ports = call
         .store()

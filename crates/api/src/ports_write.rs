@@ -4,6 +4,7 @@ use bessemer_model::{MacAddress, Node, Object, Port, PortId, ProvisionState, Tim
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use crate::auth::Ownership;
 use crate::args::{self, Args};
 use crate::body;
 use crate::call::{Answer, Call, Outcome};
@@ -95,14 +96,15 @@ pub async fn create(call: Call) -> Outcome {
         .or_else(|| map.get("node_uuid"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let node = call
-        .node_by_ident(ident)
-        .await
-        .map_err(|fault| match fault.status {
-            // an error of the body, not of the path
-            StatusCode::NOT_FOUND => ApiFault::invalid(fault.text),
-            _ => fault,
-        })?;
+    let found = call.node_by_ident(ident).await;
+    // asked before it is said whether there is such a node
+    let whose = found.as_ref().map(Ownership::of).unwrap_or_default();
+    call.authorize_on_node("baremetal:port:create", &whose)?;
+    let node = found.map_err(|fault| match fault.status {
+        // an error of the body, not of the path
+        StatusCode::NOT_FOUND => ApiFault::invalid(fault.text),
+        _ => fault,
+    })?;
     version_of_members(&call, &map)?;
     if let Some(group) = map.get("portgroup_uuid").and_then(Value::as_str) {
         return Err(ApiFault::invalid(format!(
@@ -241,6 +243,8 @@ async fn new_node(call: &Call, before: &Port, ident: &str) -> Result<Node, ApiFa
     };
     let old = call.node_by_ident(&before.node.to_string()).await?;
     let new = call.store().find_node(ident).await?.ok_or_else(refused)?;
+    call.see_node(ident, &Ownership::of(&new))
+        .map_err(|_| refused())?;
     if new.owner == old.owner {
         Ok(new)
     } else {

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::auth::Ownership;
 use crate::call::{Answer, Call, Outcome};
 use crate::conductor::ProvisionRequest;
 use crate::fault::ApiFault;
@@ -44,6 +45,7 @@ pub async fn set(call: Call) -> Outcome {
     let request = read(&args)?;
     let ident = call.param("ident").to_owned();
     let node = call.node().await?;
+    steps_authorized(&call, &node, &request).await?;
     let verb = provision::verb(&request.target);
     if let Some(verb) = verb
         && !LATE.contains(&verb.name)
@@ -89,6 +91,52 @@ fn read(args: &Args) -> Result<ProvisionRequest, ApiFault> {
         )?
         .and_then(|v| v.as_str().map(str::to_owned)),
     })
+}
+
+/// Whether the policy lets the caller give steps at all, these steps, and for these children.
+async fn steps_authorized(
+    call: &Call,
+    node: &Node,
+    request: &ProvisionRequest,
+) -> Result<(), ApiFault> {
+    if !call.policed() || request.runbook.is_some() {
+        return Ok(());
+    }
+    let whose = Ownership::of(node);
+    for (steps, policy) in [
+        (
+            &request.clean_steps,
+            "baremetal:node:set_provision_state:clean_steps",
+        ),
+        (
+            &request.service_steps,
+            "baremetal:node:set_provision_state:service_steps",
+        ),
+        (&request.deploy_steps, ""),
+    ] {
+        let Some(Value::Array(steps)) = steps else {
+            continue;
+        };
+        if !steps.is_empty() && !policy.is_empty() {
+            call.authorize_on_node(policy, &whose)?;
+        }
+        for step in steps {
+            let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
+            call.authorize_step(text("interface"), text("step"), Some(&whose))?;
+            let children = step
+                .get("limit_child_node_execution")
+                .and_then(Value::as_array);
+            for child in children.into_iter().flatten().filter_map(Value::as_str) {
+                let node = call.node_by_ident(child).await?;
+                call.authorize_node(
+                    "baremetal:node:set_provision_state",
+                    child,
+                    &Ownership::of(&node),
+                )?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refused_in_state(node: &Node, target: &str) -> ApiFault {

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use tower::ServiceExt;
 
 use crate::ApiState;
-use crate::auth::Auth;
+use crate::auth::{Access, Asked, Audit, Caller, Peer, Said, StartError, guard, left_to_handler};
 use crate::body;
 use crate::call::{Answer, AnswerBody, Call};
 use crate::fault::{ApiFault, Shape, VersionHeaders};
@@ -27,25 +27,28 @@ const DOT_JSON_UNTIL: u16 = 91;
 /// What the outer half has found out about a request.
 #[derive(Clone)]
 struct Prelude {
-    user: Option<String>,
+    caller: Arc<Caller>,
     json_suffix: bool,
 }
 
 /// The service: any path with or without `/v1` and with or without a slash at the end.
-pub fn router(state: ApiState) -> Router {
-    let auth = Arc::new(Auth::new(&state.config));
+///
+/// # Errors
+/// When the policy files or `[keystone_authtoken]` cannot be used.
+pub fn router(state: ApiState) -> Result<Router, StartError> {
+    let access = Access::new(&state.config)?;
     let mut inner: Router = Router::new();
     for route in ROUTES {
-        let state = state.clone();
+        let shared = (state.clone(), Arc::clone(&access));
         inner = inner.route(
             route.path,
             any(move |params: RawPathParams, request: Request| {
-                let state = state.clone();
+                let (state, access) = shared.clone();
                 let params = params
                     .iter()
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect();
-                async move { dispatch(state, route, params, request).await }
+                async move { dispatch(state, access, route, params, request).await }
             }),
         );
     }
@@ -55,19 +58,25 @@ pub fn router(state: ApiState) -> Router {
             Minor(MIN_MINOR),
         )
     });
-    Router::new().fallback(move |request: Request| {
+    Ok(Router::new().fallback(move |request: Request| {
         let inner = inner.clone();
-        let auth = Arc::clone(&auth);
-        async move { outer(inner, auth, request).await }
-    })
+        let access = Arc::clone(&access);
+        async move { outer(inner, access, request).await }
+    }))
 }
 
-async fn outer(inner: Router, auth: Arc<Auth>, request: Request) -> Response {
+async fn outer(inner: Router, access: Arc<Access>, request: Request) -> Response {
     let started = Instant::now();
     let id = format!("req-{}", uuid::Uuid::new_v4());
     let (method, shown) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match admit(&auth, request).await {
+    let from = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let mut caller = None;
+    let mut response = match admit(&access, request).await {
         Ok(request) => {
+            caller = request
+                .extensions()
+                .get::<Prelude>()
+                .map(|prelude| Arc::clone(&prelude.caller));
             let (Ok(response) | Err(response)) = inner
                 .oneshot(request)
                 .await
@@ -80,6 +89,20 @@ async fn outer(inner: Router, auth: Arc<Auth>, request: Request) -> Response {
         %method, path = shown, status = response.status().as_u16(), request = id,
         ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "api"
     );
+    Audit {
+        method: &method,
+        path: &shown,
+        status: response.status(),
+        request: &id,
+        from,
+        caller: caller.as_deref(),
+        location: response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok()),
+        reason: response.extensions().get::<Said>().map(|said| &*said.0),
+    }
+    .write();
     if let Ok(id) = HeaderValue::from_str(&id) {
         let headers = response.headers_mut();
         headers.insert("x-openstack-request-id", id.clone());
@@ -89,7 +112,7 @@ async fn outer(inner: Router, auth: Arc<Auth>, request: Request) -> Response {
 }
 
 /// Brings the path into the table's form and finds out who calls.
-async fn admit(auth: &Auth, mut request: Request) -> Result<Request, ApiFault> {
+async fn admit(access: &Access, mut request: Request) -> Result<Request, ApiFault> {
     let bad_path = || ApiFault::unrouted(StatusCode::NOT_FOUND, "");
     let mut path = request.uri().path().trim_end_matches('/').to_owned();
     let mut json_suffix = false;
@@ -105,10 +128,15 @@ async fn admit(auth: &Auth, mut request: Request) -> Result<Request, ApiFault> {
     } else if path != "/v1" && !path.starts_with("/v1/") && path != "/healthcheck" {
         path.insert_str(0, "/v1");
     }
-    let user = if is_public(&path) {
-        None
+    let caller = if is_public(&path) {
+        if let Some(Peer(from)) = request.extensions().get::<Peer>() {
+            limited(access, &path, *from)?;
+        }
+        access.anybody()
     } else {
-        auth.user(request.headers()).await?
+        access
+            .caller(request.method(), &path, request.headers())
+            .await?
     };
     let target = match request.uri().query() {
         Some(query) => format!("{path}?{query}"),
@@ -124,10 +152,25 @@ async fn admit(auth: &Auth, mut request: Request) -> Result<Request, ApiFault> {
         request.headers_mut().insert(header::HOST, host);
     }
     *request.uri_mut() = target.parse::<Uri>().map_err(|_| bad_path())?;
-    request
-        .extensions_mut()
-        .insert(Prelude { user, json_suffix });
+    request.extensions_mut().insert(Prelude {
+        caller: Arc::new(caller),
+        json_suffix,
+    });
     Ok(request)
+}
+
+/// The routes of the ramdisk are called by everyone: one address may not do so without end.
+fn limited(access: &Access, path: &str, from: std::net::IpAddr) -> Result<(), ApiFault> {
+    if matches!(path, "/" | "/v1" | "/healthcheck") {
+        return Ok(());
+    }
+    access.ramdisk_rate.take(from).map_err(|limited| {
+        ApiFault::unrouted(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests from this address. See [api] ramdisk_requests_per_minute.",
+        )
+        .with_header(header::RETRY_AFTER, limited.retry_after.to_string())
+    })
 }
 
 /// Whether a route of the table answers this path without authentication.
@@ -146,6 +189,7 @@ fn is_public(path: &str) -> bool {
 
 async fn dispatch(
     state: ApiState,
+    access: Arc<Access>,
     route: &'static Route,
     params: Vec<(String, String)>,
     request: Request,
@@ -166,29 +210,50 @@ async fn dispatch(
     if version.0 < endpoint.since {
         return finish_fault(too_old(endpoint), version);
     }
-    match call(state, (route, endpoint), params, version, request).await {
-        Ok(call) => {
-            let answering = AssertUnwindSafe((endpoint.handler)(call)).catch_unwind();
-            match answering.await {
-                Ok(Ok(answer)) => finish(answer, version),
-                Ok(Err(fault)) => finish_fault(fault, version),
-                Err(_panic) => {
-                    tracing::error!(
-                        route = route.path,
-                        "BUG: a request made its handler panic; the request was refused, nothing else is harmed"
-                    );
-                    finish_fault(
-                        ApiFault::new(
-                            StatusCode::INTERNAL_SERVER_ERROR,
-                            "The request met a bug of the service; its log has the details.",
-                        ),
-                        version,
-                    )
-                }
-            }
-        }
+    match call(state, access, (route, endpoint), params, version, request).await {
+        Ok(call) => match answered(call, route, endpoint).await {
+            Ok(answer) => finish(answer, version),
+            Err(fault) => finish_fault(fault, version),
+        },
         Err(fault) => finish_fault(fault, version),
     }
+}
+
+/// Asks the policy, then the handler.
+async fn answered(
+    call: Call,
+    route: &'static Route,
+    endpoint: &'static Endpoint,
+) -> Result<Answer, ApiFault> {
+    guard(&call, route, endpoint).await?;
+    let must_ask = call.policed() && left_to_handler(route, endpoint);
+    let asked = Arc::clone(&call.asked);
+    let answering = AssertUnwindSafe((endpoint.handler)(call)).catch_unwind();
+    let outcome = answering.await.unwrap_or_else(|_panic| {
+        tracing::error!(
+            route = route.path,
+            "BUG: a request made its handler panic; the request was refused, nothing else is harmed"
+        );
+        Err(ApiFault::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The request met a bug of the service; its log has the details.",
+        ))
+    });
+    if must_ask && outcome.is_ok() && !asked.was() {
+        tracing::error!(
+            route = route.path,
+            policy = endpoint.policy,
+            "BUG: a handler did not ask the policy; the answer was withheld"
+        );
+        return Err(ApiFault::new(
+            StatusCode::FORBIDDEN,
+            format!(
+                "Access was denied to the following resource: {}",
+                endpoint.policy
+            ),
+        ));
+    }
+    outcome
 }
 
 fn endpoint_of(route: &'static Route, method: &http::Method) -> Option<&'static Endpoint> {
@@ -223,6 +288,7 @@ fn too_old(endpoint: &Endpoint) -> ApiFault {
 
 async fn call(
     state: ApiState,
+    access: Arc<Access>,
     (route, endpoint): (&'static Route, &'static Endpoint),
     params: Vec<(String, String)>,
     version: Minor,
@@ -247,8 +313,12 @@ async fn call(
         params,
         query: query(parts.uri.query().unwrap_or_default()),
         body,
-        user: prelude.as_ref().and_then(|p| p.user.clone()),
+        caller: prelude
+            .as_ref()
+            .map_or_else(|| Arc::new(access.anybody()), |p| Arc::clone(&p.caller)),
         json_suffix: prelude.is_some_and(|p| p.json_suffix),
+        access,
+        asked: Arc::new(Asked::default()),
         state,
     })
 }
@@ -275,7 +345,7 @@ fn base_url(state: &ApiState, headers: &HeaderMap) -> String {
                 })
         });
     match host {
-        Some(host) => format!("http://{host}"),
+        Some(host) => format!("{}://{host}", state.config.api_scheme()),
         None => state.config.callback_url(),
     }
 }
@@ -304,7 +374,9 @@ fn finish(answer: Answer, version: Minor) -> Response {
 
 fn finish_fault(fault: ApiFault, version: Minor) -> Response {
     let versions = fault.versions;
+    let said = Said(fault.text.as_str().into());
     let mut response = fault.into_response();
+    response.extensions_mut().insert(said);
     add_versions(&mut response, versions, version);
     response
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
+use crate::auth::Ownership;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 
@@ -28,6 +29,7 @@ async fn answer(call: &Call, ident: &str) -> Outcome {
         return Err(ApiFault::not_acceptable());
     }
     let node = call.node_by_ident(ident).await?;
+    call.authorize_node("baremetal:node:validate", ident, &Ownership::of(&node))?;
     let mut interfaces = Map::new();
     for line in call.conductor().validate(node.id).await? {
         let mut one = json!({"result": line.result});

@@ -13,7 +13,4 @@ pub enum ConfigError {
     /// Well-formed, but a server cannot start with it.
     #[error("{0}")]
     Missing(String),
-    /// Upstream has it, we do not yet.
-    #[error("{0}")]
-    NotBuilt(String),
 }

@@ -41,10 +41,12 @@ pub use error::ConfigError;
 pub use load::{Base, ENV_PREFIX, Sources};
 pub use reference::{example, reference};
 pub use sections::{
-    Agent, Api, Conductor, Config, Database, Defaults, Deploy, Dhcp, Fake, Healthcheck, Ipmi, Log,
-    Netboot, Pxe,
+    Agent, Api, Conductor, Config, Database, Defaults, Deploy, Dhcp, Fake, Healthcheck, Ipmi,
+    KeystoneAuthtoken, Log, Netboot, OsloPolicy, Pxe, Ssl,
 };
-pub use types::{AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat};
+pub use types::{
+    AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat, TlsVersion,
+};
 pub use value::OptionInfo;
 
 impl Config {
@@ -95,8 +97,43 @@ impl Config {
             .or(self.api.public_endpoint.as_ref())
         {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}:{}", url_host(self.default.my_ip), self.api.port),
+            None => format!(
+                "{}://{}:{}",
+                self.api_scheme(),
+                url_host(self.default.my_ip),
+                self.api.port
+            ),
         }
+    }
+
+    /// How the API is reached without a proxy.
+    #[must_use]
+    pub fn api_scheme(&self) -> &'static str {
+        if self.api.enable_ssl_api {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// Certificate and key of the API's listener: `[api]`, else `[ssl]`, as upstream looks for them.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`] when neither has both.
+    pub fn api_certificate(&self) -> Result<(PathBuf, PathBuf), ConfigError> {
+        [
+            (&self.api.cert_file, &self.api.key_file),
+            (&self.ssl.cert_file, &self.ssl.key_file),
+        ]
+        .into_iter()
+        .find_map(|(certificate, key)| Some((certificate.clone()?, key.clone()?)))
+        .ok_or_else(|| {
+            ConfigError::Missing(
+                "api.cert_file and api.key_file are not set: with api.enable_ssl_api the API needs a \
+                 certificate and its key"
+                    .into(),
+            )
+        })
     }
 
     /// `enabled_<family>_interfaces`; `None` = all that the enabled hardware types support.
@@ -165,25 +202,29 @@ impl Config {
     /// how to authenticate.
     ///
     /// # Errors
-    /// [`ConfigError::Missing`] or [`ConfigError::NotBuilt`] with a sentence that names the option.
+    /// [`ConfigError::Missing`] with a sentence that names the option.
     pub fn check_for_serve(&self) -> Result<(), ConfigError> {
         match self.default.auth_strategy {
             None => {
                 return Err(ConfigError::Missing(
                     "DEFAULT.auth_strategy is not set, and there is no default that answers strangers. \
-                     Set it to \"http_basic\" (users in DEFAULT.http_basic_auth_user_file), or to \"noauth\" \
-                     when everyone who reaches the API may do everything; `bessemer serve --dev` is for a \
+                     Set it to \"keystone\", to \"http_basic\" (users in DEFAULT.http_basic_auth_user_file), or to \
+                     \"noauth\" when everyone who reaches the API may do everything; `bessemer serve --dev` is for a \
                      first look on loopback"
                         .into(),
                 ));
             }
-            Some(AuthStrategy::Keystone) => {
-                return Err(ConfigError::NotBuilt(
-                    "DEFAULT.auth_strategy = \"keystone\" is not built yet; use \"http_basic\" or \"noauth\""
+            Some(AuthStrategy::Keystone) if self.keystone_authtoken.auth_url.is_none() => {
+                return Err(ConfigError::Missing(
+                    "keystone_authtoken.auth_url is not set: with DEFAULT.auth_strategy = \"keystone\" the \
+                     service must know where Keystone is"
                         .into(),
                 ));
             }
-            Some(AuthStrategy::Noauth | AuthStrategy::HttpBasic) => {}
+            Some(AuthStrategy::Noauth | AuthStrategy::HttpBasic | AuthStrategy::Keystone) => {}
+        }
+        if self.api.enable_ssl_api {
+            self.api_certificate()?;
         }
         if self.netboot.enabled
             && self.dhcp.dhcp_provider == DhcpProvider::Builtin

@@ -13,6 +13,9 @@ use crate::value::{Bad, closest};
 /// Environment variables of Bessemer begin with this: `BESSEMER__CONDUCTOR__AUTOMATED_CLEAN=false`.
 pub const ENV_PREFIX: &str = "BESSEMER__";
 
+/// Where settings are when no file is named.
+const DIRECTORY: &str = "/etc/bessemer";
+
 /// What the other sources override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Base {
@@ -55,6 +58,12 @@ impl Config {
         for flag in &sources.set {
             config.apply_set(flag)?;
         }
+        let beside = sources
+            .file
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new(DIRECTORY));
+        config.place_policies(beside);
         config.check()?;
         Ok(config)
     }
@@ -68,6 +77,16 @@ impl Config {
         config.apply_toml(text, path)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Relative paths of policies are below the directory of the settings file.
+    fn place_policies(&mut self, beside: &Path) {
+        let policy = &mut self.oslo_policy;
+        // what is absolute stays as it is
+        policy.policy_file = beside.join(&policy.policy_file);
+        for dir in &mut policy.policy_dirs {
+            *dir = beside.join(&*dir).to_string_lossy().into_owned();
+        }
     }
 
     fn apply_toml(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {

@@ -9,7 +9,9 @@ use secrecy::SecretString;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::types::{AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat};
+use crate::types::{
+    AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat, TlsVersion,
+};
 use crate::value::{Bad, OptionInfo, OptionValue};
 
 /// A value as a source gives it.
@@ -134,11 +136,17 @@ sections! {
         /// Directory for everything that must outlive a restart: database, generated boot files, certificates of agents.
         state_path: PathBuf = "/var/lib/bessemer".into(),
         #[reader("api")]
-        /// Who may call the API: everyone (noauth) or users of a password file (http_basic). There is no default. keystone is not built yet and is refused.
+        /// Who may call the API: holders of Keystone tokens, as the policy says (keystone); users of a password file, who may do everything (http_basic); everyone (noauth). There is no default.
         auth_strategy: Option<AuthStrategy> = None,
         #[reader("api")]
         /// Password file for http_basic: Apache htpasswd, bcrypt entries only (`htpasswd -nbB user password`). Read anew when it changes.
         http_basic_auth_user_file: PathBuf = "/etc/bessemer/htpasswd".into(),
+        #[reader("api")]
+        /// Let holders of the role `service` in the service project act as system members, as older services expect.
+        rbac_service_role_elevated_access: bool = false,
+        #[reader("api")]
+        /// Name of the service project.
+        rbac_service_project_name: String = "service".into(),
         #[reader("api")]
         /// `resource_class` of a new node that names none.
         default_resource_class: Option<String> = None,
@@ -251,6 +259,33 @@ sections! {
         /// Largest body of a provision request (it may carry a config drive), KiB.
         max_json_body_size_provision: u32 = 65536,
         #[reader("api")]
+        /// Let administrators of a project create, and delete, nodes that the project owns.
+        project_admin_can_manage_own_nodes: bool = true,
+        #[reader("server")]
+        /// Serve the API over TLS.
+        enable_ssl_api: bool = false,
+        #[reader("server")]
+        /// Certificate of the API in PEM, with its chain. Read anew when it changes. Not set: `[ssl] cert_file`.
+        cert_file: Option<PathBuf> = None,
+        #[reader("server")]
+        /// Its key in PEM. Not set: `[ssl] key_file`.
+        key_file: Option<PathBuf> = None,
+        #[reader("server")]
+        /// Oldest version of TLS that is spoken.
+        server_tls_minimum_version: TlsVersion = TlsVersion::V1_3,
+        #[reader("server")]
+        /// Connections at once; more wait until one ends. Not in upstream.
+        max_connections: u32 = 4096,
+        #[reader("server")]
+        /// How long a client may take to send the head of a request, and how long a connection may stay idle. Not in upstream.
+        header_timeout: Duration = seconds(60),
+        #[reader("server")]
+        /// How long a request may take, its body included; then it is answered 503. Not in upstream.
+        request_timeout: Duration = seconds(300),
+        #[reader("api")]
+        /// Calls a minute that one address may make to the routes without authentication (lookup, heartbeat, inspection data); more are answered 429. Loopback is not limited; 0 = no limit. Not in upstream.
+        ramdisk_requests_per_minute: u32 = 600,
+        #[reader("api")]
         /// Serve lookup and heartbeat, which agents call without authentication.
         enable_ramdisk_endpoints: bool = true,
         #[reader("conductor")]
@@ -268,6 +303,117 @@ sections! {
         #[reader("api")]
         /// Steps that clients may not ask for in `service_steps`.
         disallow_service_steps: Vec<String> = list(&["vendor.send_raw"]),
+    }
+    /// Who may do what, for `auth_strategy = "keystone"`: upstream's policies, over them the operator's rules in the language of oslo.policy. Relative paths are below the directory of the settings file. A file that cannot be used keeps the service from starting; later changes are taken over within a second when they can be used, and logged as an error when not.
+    oslo_policy: OsloPolicy = "oslo_policy" {
+        #[reader("api")]
+        /// File of rules, `"policy": "rule"` in YAML. It may be absent when it has its default name.
+        policy_file: PathBuf = "policy.yaml".into(),
+        #[reader("api")]
+        /// Directories whose files, in the order of their names, go over it. They may be absent.
+        policy_dirs: Vec<String> = list(&["policy.d"]),
+        #[reader("api")]
+        /// Rule that stands for one that does not exist.
+        policy_default_rule: String = "default".into(),
+        #[reader("api")]
+        /// Refuse tokens whose scope (system, project) a policy is not for. Upstream always does.
+        enforce_scope: bool = true,
+        #[reader("api")]
+        /// Leave out the checks from before system scope and project owners (`rule:is_admin` and the like). Off: whoever passes the old or the new check may.
+        enforce_new_defaults: bool = true,
+    }
+    /// How the service asks Keystone whose a token is, for `auth_strategy = "keystone"`.
+    keystone_authtoken: KeystoneAuthtoken = "keystone_authtoken" {
+        #[reader("api")]
+        /// URL of Keystone that clients without a valid token are told. Not set: auth_url.
+        www_authenticate_uri: Option<String> = None,
+        #[reader("api")]
+        /// URL of Keystone as this service reaches it, with or without `/v3`.
+        auth_url: Option<String> = None,
+        #[reader("api")]
+        /// How the service itself authenticates: `password` or `v3applicationcredential`.
+        auth_type: String = "password".into(),
+        #[reader("api")]
+        /// The service's own user.
+        username: Option<String> = None,
+        #[reader("api")]
+        /// The service's own user by its id.
+        user_id: Option<String> = None,
+        #[reader("api")]
+        /// Its password.
+        password: Option<SecretString> = None,
+        #[reader("api")]
+        /// Domain of the user.
+        user_domain_name: Option<String> = None,
+        #[reader("api")]
+        /// Domain of the user by its id.
+        user_domain_id: Option<String> = None,
+        #[reader("api")]
+        /// Project of the service.
+        project_name: Option<String> = None,
+        #[reader("api")]
+        /// Project of the service by its id.
+        project_id: Option<String> = None,
+        #[reader("api")]
+        /// Domain of the project.
+        project_domain_name: Option<String> = None,
+        #[reader("api")]
+        /// Domain of the project by its id.
+        project_domain_id: Option<String> = None,
+        #[reader("api")]
+        /// `all`: the service's own token is for the whole system, not for a project.
+        system_scope: Option<String> = None,
+        #[reader("api")]
+        /// Application credential, for `auth_type = "v3applicationcredential"`.
+        application_credential_id: Option<String> = None,
+        #[reader("api")]
+        /// Its secret.
+        application_credential_secret: Option<SecretString> = None,
+        #[reader("api")]
+        /// PEM file of authorities that Keystone's certificate may come from, besides the system's.
+        cafile: Option<PathBuf> = None,
+        #[reader("api")]
+        /// Client certificate for Keystone, PEM.
+        certfile: Option<PathBuf> = None,
+        #[reader("api")]
+        /// Its key, when it is not in the same file.
+        keyfile: Option<PathBuf> = None,
+        #[reader("api")]
+        /// Accept any certificate for Keystone's. Whoever answers is believed: only for tests.
+        insecure: bool = false,
+        #[reader("api")]
+        /// Endpoint of Keystone in its own catalogue that tokens are validated at: `internal`, `public` or `admin`. Where the catalogue has none: auth_url.
+        interface: String = "internal".into(),
+        #[reader("api")]
+        /// Region of that endpoint. Not set: any.
+        region_name: Option<String> = None,
+        #[reader("api")]
+        /// How long a connection to Keystone may take; an answer may take twice as long.
+        http_connect_timeout: Duration = seconds(10),
+        #[reader("api")]
+        /// Further tries when Keystone does not answer.
+        http_request_max_retries: u32 = 3,
+        #[reader("api")]
+        /// Seconds for which a validated token is remembered: a revoked one works for so long at most. 0 or -1 = not at all.
+        token_cache_time: i32 = 300,
+        #[reader("api")]
+        /// Roles of which a service token (`X-Service-Token`) has one.
+        service_token_roles: Vec<String> = list(&["service"]),
+        #[reader("api")]
+        /// Refuse service tokens with none of them.
+        service_token_roles_required: bool = true,
+        #[reader("api")]
+        /// Our own service type in access rules of application credentials. Not set: tokens with such rules are refused.
+        service_type: Option<String> = Some("baremetal".into()),
+    }
+    /// Certificate of the API where `[api]` names none; upstream's older place.
+    ssl: Ssl = "ssl" {
+        #[reader("server")]
+        /// Certificate in PEM, with its chain.
+        cert_file: Option<PathBuf> = None,
+        #[reader("server")]
+        /// Its key in PEM.
+        key_file: Option<PathBuf> = None,
     }
     /// `GET /healthcheck`.
     healthcheck: Healthcheck = "healthcheck" {

@@ -230,10 +230,20 @@ fn a_server_must_be_told_how_to_authenticate() {
             .starts_with("DEFAULT.auth_strategy is not set")
     );
     config.default.auth_strategy = Some(AuthStrategy::Keystone);
-    assert!(matches!(
-        config.check_for_serve(),
-        Err(ConfigError::NotBuilt(_))
-    ));
+    let missing = |config: &Config| config.check_for_serve().unwrap_err().to_string();
+    assert!(missing(&config).starts_with("keystone_authtoken.auth_url is not set"));
+    config.keystone_authtoken.auth_url = Some("https://keystone.example.com:5000".into());
+    config.check_for_serve().unwrap();
+    config.api.enable_ssl_api = true;
+    assert!(missing(&config).starts_with("api.cert_file and api.key_file"));
+    config.api.cert_file = Some("/c".into());
+    config.ssl.cert_file = Some("/d".into());
+    config.ssl.key_file = Some("/e".into());
+    assert_eq!(
+        config.api_certificate().unwrap(),
+        ("/d".into(), "/e".into())
+    );
+    config.check_for_serve().unwrap();
     Config::dev().check_for_serve().unwrap();
     assert!(Config::dev().api.host_ip.is_loopback());
 }

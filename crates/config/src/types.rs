@@ -67,6 +67,10 @@ words! {
     AuthStrategy { Noauth = "noauth", HttpBasic = "http_basic", Keystone = "keystone" }
 }
 words! {
+    /// Oldest version of TLS that is spoken.
+    TlsVersion { V1_2 = "1.2", V1_3 = "1.3" }
+}
+words! {
     /// How a node boots when neither its capabilities nor its BMC say.
     BootMode { Uefi = "uefi", Bios = "bios" }
 }

@@ -139,11 +139,11 @@ macro_rules! integers {
                     return Err(Bad::wrong_type("a whole number", value));
                 };
                 <$ty>::from_str_radix(number.as_str(), number.radix())
-                    .map_err(|_| Bad::new(format!("{} is not between 0 and {}", number.as_str(), <$ty>::MAX)))
+                    .map_err(|_| Bad::new(format!("{} is not between {} and {}", number.as_str(), <$ty>::MIN, <$ty>::MAX)))
             }
             fn from_text(text: &str) -> Result<Self, Bad> {
                 text.trim().parse().map_err(|_| {
-                    Bad::new(format!("\"{text}\" is not a whole number between 0 and {}", <$ty>::MAX))
+                    Bad::new(format!("\"{text}\" is not a whole number between {} and {}", <$ty>::MIN, <$ty>::MAX))
                 })
             }
             fn show(&self) -> Option<String> {
@@ -152,7 +152,7 @@ macro_rules! integers {
         }
     )*};
 }
-integers!(u16, u32, u64);
+integers!(u16, u32, u64, i32);
 
 /// Seconds, whole or with a fraction.
 impl OptionValue for Duration {

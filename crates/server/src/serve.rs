@@ -115,16 +115,13 @@ impl Server {
             conductor: Arc::new(InProcess(conductor.clone())),
             config: Arc::clone(&config),
         };
-        let router = bessemer_api::router(state);
+        let listening = bessemer_api::Listening::new(&config).context("the API cannot be served")?;
+        let router = bessemer_api::router(state).context("the API cannot be served")?;
         {
             let stop = stop_api.clone();
             parts.spawn(async move {
-                (
-                    "API",
-                    bessemer_api::serve(listener, router, stop)
-                        .await
-                        .context("the API"),
-                )
+                bessemer_api::serve(listener, router, listening, stop).await;
+                ("API", Ok(()))
             });
         }
         {
@@ -216,8 +213,9 @@ impl Server {
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let scheme = config.api_scheme();
     let server = Server::start(config, None).await?;
-    println!("bessemer answers at http://{}", server.address());
+    println!("bessemer answers at {scheme}://{}", server.address());
     server
         .run(async move {
             tokio::select! {

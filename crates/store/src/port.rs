@@ -177,6 +177,12 @@ impl Store {
         conditions.equals("port.node", filter.node);
         conditions.equals("port.address", filter.address);
         conditions.equals("port.portgroup", filter.portgroup);
+        if let Some(project) = &filter.project {
+            let arg = conditions.arg(project);
+            conditions.and(format!(
+                "port.node IN (SELECT of.uuid FROM node of WHERE of.owner = {arg} OR of.lessee = {arg})"
+            ));
+        }
         let mut connection = self.reader().await?;
         let select = format!("SELECT {} FROM port", COLUMN_NAMES.join(", "));
         Ok(page_rows(

@@ -94,6 +94,8 @@ pub struct PortFilter {
     pub node: Option<NodeId>,
     pub address: Option<MacAddress>,
     pub portgroup: Option<uuid::Uuid>,
+    /// Owner or lessee of the node.
+    pub project: Option<String>,
 }
 
 /// A node as lists and single answers show it: the stored document (masked, serialised members) and the

@@ -70,7 +70,8 @@ impl Service {
             store: store.clone(),
             conductor: conductor.clone(),
             config: Arc::new(config),
-        });
+        })
+        .unwrap();
         Self {
             router,
             store,

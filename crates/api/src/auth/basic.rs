@@ -1,8 +1,8 @@
-//! Who calls: everyone, or a user of a password file.
+//! `http_basic`: users of a password file.
 //!
-//! `http_basic` reads an Apache htpasswd file with bcrypt entries, anew when it changes. A password that was
-//! right is remembered as a keyed digest, since bcrypt is slow on purpose. Every user is an administrator, as
-//! upstream has it; finer rules come with the policy.
+//! An Apache htpasswd file with bcrypt entries, read anew when it changes. A password that was right is
+//! remembered as a keyed digest, since bcrypt is slow on purpose. Every user is an administrator, as upstream
+//! has it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use base64::Engine;
-use bessemer_config::{AuthStrategy, Config};
 use http::{HeaderMap, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::fault::{ApiFault, Shape, VersionHeaders};
+use super::answer;
+use crate::fault::ApiFault;
 
 /// Verified passwords that are remembered.
 const REMEMBERED: usize = 256;
@@ -24,14 +24,6 @@ const REMEMBERED: usize = 256;
 const HASHING: usize = 2;
 /// Verified in place of an unknown user's, so that timing does not tell which users exist.
 const NOBODY: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-
-/// How callers are authenticated.
-pub enum Auth {
-    Nobody,
-    Basic(Basic),
-    /// A strategy that cannot work: every call is refused.
-    Refuse,
-}
 
 pub struct Basic {
     file: PathBuf,
@@ -47,30 +39,14 @@ struct Users {
     entries: HashMap<String, String>,
 }
 
-impl Auth {
-    pub fn new(config: &Config) -> Self {
-        match config.default.auth_strategy {
-            Some(AuthStrategy::Noauth) => Self::Nobody,
-            Some(AuthStrategy::HttpBasic) => Self::Basic(Basic {
-                file: readable(&config.default.http_basic_auth_user_file),
-                users: Mutex::default(),
-                verified: Mutex::default(),
-                key: rand::random(),
-                hashing: Arc::new(Semaphore::new(HASHING)),
-            }),
-            Some(AuthStrategy::Keystone) | None => Self::Refuse,
-        }
-    }
-
-    /// The caller's name; `None` without authentication.
-    ///
-    /// # Errors
-    /// 401 with the challenge, 400 for a header that cannot be read, 500 when the file cannot.
-    pub async fn user(&self, headers: &HeaderMap) -> Result<Option<String>, ApiFault> {
-        match self {
-            Self::Nobody => Ok(None),
-            Self::Refuse => Err(unauthorized("No authentication strategy is configured")),
-            Self::Basic(basic) => basic.user(headers).await.map(Some),
+impl Basic {
+    pub fn new(file: &std::path::Path) -> Self {
+        Self {
+            file: readable(file),
+            users: Mutex::default(),
+            verified: Mutex::default(),
+            key: rand::random(),
+            hashing: Arc::new(Semaphore::new(HASHING)),
         }
     }
 }
@@ -86,21 +62,17 @@ fn readable(file: &std::path::Path) -> PathBuf {
     file.to_owned()
 }
 
-fn answer(status: StatusCode, text: &str) -> ApiFault {
-    ApiFault {
-        shape: Shape::Auth,
-        versions: VersionHeaders::None,
-        ..ApiFault::new(status, text)
-    }
-}
-
 fn unauthorized(text: &str) -> ApiFault {
     answer(StatusCode::UNAUTHORIZED, text)
         .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Baremetal API\"")
 }
 
 impl Basic {
-    async fn user(&self, headers: &HeaderMap) -> Result<String, ApiFault> {
+    /// The caller's name.
+    ///
+    /// # Errors
+    /// 401 with the challenge, 400 for a header that cannot be read, 500 when the file cannot.
+    pub async fn user(&self, headers: &HeaderMap) -> Result<String, ApiFault> {
         let (user, password) = credentials(headers)?;
         let entry = self.entry(&user).await?;
         let digest = self.digest(&user, entry.as_deref().unwrap_or(NOBODY), &password);

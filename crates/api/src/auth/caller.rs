@@ -1,0 +1,75 @@
+//! Who sent a request, as policies, audit and history see it.
+
+use bessemer_policy::{Fact, Facts};
+
+/// A caller: nobody in particular, a user of the password file, or the holder of a token.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    pub user_id: Option<String>,
+    pub user_name: Option<String>,
+    pub project_id: Option<String>,
+    /// The token is for the whole system.
+    pub system: bool,
+    pub roles: Vec<String>,
+    /// The same for policies, by upstream's names.
+    pub(super) facts: Facts,
+}
+
+/// Attributes of a caller of whom nothing is known.
+const UNKNOWN: [&str; 11] = [
+    "user_id",
+    "user_domain_id",
+    "system_scope",
+    "domain_id",
+    "project_id",
+    "project_domain_id",
+    "project_name",
+    "service_user_id",
+    "service_user_domain_id",
+    "service_project_id",
+    "service_project_domain_id",
+];
+
+impl Caller {
+    /// Without authentication; `public`: of a route that needs none.
+    pub fn nobody(public: bool) -> Self {
+        let mut facts = Facts::new()
+            .with("roles", Fact::List(Vec::new()))
+            .with("service_roles", Fact::List(Vec::new()))
+            .with("is_admin_project", Fact::Bool(true))
+            .with("is_public_api", Fact::Bool(public));
+        for name in UNKNOWN {
+            facts = facts.with(name, Fact::None);
+        }
+        Self {
+            facts,
+            ..Self::default()
+        }
+    }
+
+    /// A user of the password file.
+    pub fn named(user: String) -> Self {
+        let nobody = Self::nobody(false);
+        Self {
+            facts: nobody.facts.with("user_id", Fact::Text(user.clone())),
+            user_id: Some(user.clone()),
+            user_name: Some(user),
+            ..Self::default()
+        }
+    }
+
+    /// Lets policies compare with the name of the service project, when the service role counts for more.
+    pub(super) fn in_service_project(mut self, name: Option<&str>) -> Self {
+        if let Some(name) = name {
+            self.facts = self
+                .facts
+                .with("config.service_project_name", Fact::Text(name.to_owned()));
+        }
+        self
+    }
+
+    /// How people know the caller.
+    pub fn shown(&self) -> Option<&str> {
+        self.user_name.as_deref().or(self.user_id.as_deref())
+    }
+}
