@@ -62,8 +62,8 @@ use std::sync::Arc;
 use bessemer_config::Config;
 use bessemer_store::Store;
 
-pub use conductor::Conductor;
 pub use auth::{Peer, StartError};
+pub use conductor::Conductor;
 pub use router::router;
 pub use serve::{Listening, TlsError, serve};
 

@@ -241,7 +241,10 @@ const POLICIES: [(&str, &str); 17] = [
     ("/retired", "baremetal:node:update:retired"),
     ("/shard", "baremetal:node:update:shard"),
     ("/parent_node", "baremetal:node:update:parent_node"),
-    ("/disable_power_off", "baremetal:node:update:disable_power_off"),
+    (
+        "/disable_power_off",
+        "baremetal:node:update:disable_power_off",
+    ),
 ];
 
 /// The policy of one change.
@@ -285,13 +288,16 @@ fn owner_changeable(call: &Call, node: &Node, patch: &[Operation]) -> Result<(),
     {
         return Ok(());
     }
-    call.authorize_on_node("baremetal:node:update_owner_provisioned", &Ownership::of(node))
-        .map_err(|_| {
-            ApiFault::conflict(format!(
-                "Cannot update owner of node \"{}\" while it is in state \"{}\".",
-                node.id, node.provision_state
-            ))
-        })
+    call.authorize_on_node(
+        "baremetal:node:update_owner_provisioned",
+        &Ownership::of(node),
+    )
+    .map_err(|_| {
+        ApiFault::conflict(format!(
+            "Cannot update owner of node \"{}\" while it is in state \"{}\".",
+            node.id, node.provision_state
+        ))
+    })
 }
 
 /// Whether the node's state lets it be patched.

@@ -125,7 +125,11 @@ impl Secrecy {
     pub fn replaced(&self, id: &str, owner: &[u8], lessee: &[u8]) -> Vec<(NodeField, &str)> {
         let mut replaced = Vec::new();
         if let Some(filter) = &self.filter {
-            let text = |json: &[u8]| serde_json::from_slice::<Option<String>>(json).ok().flatten();
+            let text = |json: &[u8]| {
+                serde_json::from_slice::<Option<String>>(json)
+                    .ok()
+                    .flatten()
+            };
             let whose = Ownership {
                 owner: text(owner),
                 lessee: text(lessee),

@@ -4,8 +4,8 @@ use bessemer_model::{MacAddress, Node, Object, Port, PortId, ProvisionState, Tim
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::auth::Ownership;
 use crate::args::{self, Args};
+use crate::auth::Ownership;
 use crate::body;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;

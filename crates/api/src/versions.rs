@@ -286,8 +286,8 @@ pub static ROUTES: &[Route] = &[
         on!(Get "baremetal:conductor:get" conductors::get since 49 Unsupported),
     ]),
 
-    route!(public "/v1/lookup" [on!(Get "" ramdisk::lookup since 22 NotFound)]),
-    route!(public "/v1/heartbeat/{ident}" [on!(Post "" ramdisk::heartbeat since 22 NotFound)]),
+    route!(public "/v1/lookup" [on!(Get "baremetal:driver:ipa_lookup" ramdisk::lookup since 22 NotFound)]),
+    route!(public "/v1/heartbeat/{ident}" [on!(Post "baremetal:node:ipa_heartbeat" ramdisk::heartbeat since 22 NotFound)]),
 ];
 
 /// The version in which a node's field came.

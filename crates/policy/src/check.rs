@@ -36,7 +36,10 @@ pub enum Check {
         pattern: Pattern,
     },
     /// An attribute of the caller: path and what it must say.
-    Caller { path: Vec<String>, pattern: Pattern },
+    Caller {
+        path: Vec<String>,
+        pattern: Pattern,
+    },
 }
 
 /// Text with places for attributes of the object.
@@ -392,9 +395,7 @@ impl Parser {
                 let inner = self.alternatives(deeper)?;
                 match self.next() {
                     Some(Token::Close) => Ok(inner),
-                    Some(token) => {
-                        Err(format!("{token} stands where \"and\" or \"or\" is wanted"))
-                    }
+                    Some(token) => Err(format!("{token} stands where \"and\" or \"or\" is wanted")),
                     None => Err("a parenthesis is not closed".into()),
                 }
             }
@@ -428,8 +429,14 @@ mod tests {
         check("", "@");
         check("@", "@");
         check("!", "!");
-        check("role:a or role:b and role:c", "(role:a or (role:b and role:c))");
-        check("role:a and role:b or role:c", "((role:a and role:b) or role:c)");
+        check(
+            "role:a or role:b and role:c",
+            "(role:a or (role:b and role:c))",
+        );
+        check(
+            "role:a and role:b or role:c",
+            "((role:a and role:b) or role:c)",
+        );
         check("not role:a and role:b", "(not role:a and role:b)");
         check("not (role:a and role:b)", "not (role:a and role:b)");
         check("NOT Role:a AND rule:b", "(not Role:a and rule:b)");

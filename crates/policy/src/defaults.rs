@@ -46,27 +46,80 @@ macro_rules! system_member {
     };
 }
 
-const SYSTEM_ADMIN_OR_SERVICE: &str = concat!("(role:admin and system_scope:all) or ", system_service!());
+const SYSTEM_ADMIN_OR_SERVICE: &str =
+    concat!("(role:admin and system_scope:all) or ", system_service!());
 const ANY_ADMIN_OR_SERVICE: &str = "(role:admin) or (role:service)";
 const ANY_READER_OR_SERVICE: &str = "(role:reader) or (role:service)";
-const SYSTEM_READER: &str = concat!("(role:reader and system_scope:all) or ", system_service!(), " or rule:service_role");
+const SYSTEM_READER: &str = concat!(
+    "(role:reader and system_scope:all) or ",
+    system_service!(),
+    " or rule:service_role"
+);
 const SYSTEM_ADMIN: &str = "role:admin and system_scope:all";
 const SYSTEM_MEMBER: &str = "(role:member and system_scope:all) or rule:service_role";
-const SYSTEM_OR_PROJECT_READER: &str = concat!(system_reader!(), " or (role:reader and (project_id:%(node.owner)s or project_id:%(node.lessee)s)) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_OR_OWNER_READER: &str = concat!(system_reader!(), " or ", system_service!(), " or (role:reader and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_OR_OWNER_MEMBER: &str = concat!(system_member!(), " or ", system_service!(), " or (role:member and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_MEMBER_OR_OWNER_MANAGER: &str = concat!(system_member!(), " or ", system_service!(), " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_OR_PROJECT_MEMBER: &str = concat!(system_member!(), " or (role:member and (project_id:%(node.owner)s or project_id:%(node.lessee)s)) or ", system_service!());
-const SYSTEM_OR_OWNER_MEMBER_OR_LESSEE_MANAGER: &str = concat!(system_member!(), " or ", system_service!(), " or (role:member and project_id:%(node.owner)s) or (role:admin and project_id:%(node.lessee)s) or (role:manager and project_id:%(node.lessee)s) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_ADMIN_OR_OWNER_MANAGER: &str = concat!("(role:admin and system_scope:all) or ", system_service!(), " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)");
-const SYSTEM_OR_OWNER_OR_LESSEE_MANAGER: &str = concat!(system_member!(), " or ", system_service!(), " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:admin and project_id:%(node.lessee)s) or (role:manager and project_id:%(node.lessee)s) or (role:service and project_id:%(node.owner)s)");
+const SYSTEM_OR_PROJECT_READER: &str = concat!(
+    system_reader!(),
+    " or (role:reader and (project_id:%(node.owner)s or project_id:%(node.lessee)s)) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_OR_OWNER_READER: &str = concat!(
+    system_reader!(),
+    " or ",
+    system_service!(),
+    " or (role:reader and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_OR_OWNER_MEMBER: &str = concat!(
+    system_member!(),
+    " or ",
+    system_service!(),
+    " or (role:member and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_MEMBER_OR_OWNER_MANAGER: &str = concat!(
+    system_member!(),
+    " or ",
+    system_service!(),
+    " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_OR_PROJECT_MEMBER: &str = concat!(
+    system_member!(),
+    " or (role:member and (project_id:%(node.owner)s or project_id:%(node.lessee)s)) or ",
+    system_service!()
+);
+const SYSTEM_OR_OWNER_MEMBER_OR_LESSEE_MANAGER: &str = concat!(
+    system_member!(),
+    " or ",
+    system_service!(),
+    " or (role:member and project_id:%(node.owner)s) or (role:admin and project_id:%(node.lessee)s) or (role:manager and project_id:%(node.lessee)s) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_ADMIN_OR_OWNER_MANAGER: &str = concat!(
+    "(role:admin and system_scope:all) or ",
+    system_service!(),
+    " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:service and project_id:%(node.owner)s)"
+);
+const SYSTEM_OR_OWNER_OR_LESSEE_MANAGER: &str = concat!(
+    system_member!(),
+    " or ",
+    system_service!(),
+    " or (role:admin and project_id:%(node.owner)s) or (role:manager and project_id:%(node.owner)s) or (role:admin and project_id:%(node.lessee)s) or (role:manager and project_id:%(node.lessee)s) or (role:service and project_id:%(node.owner)s)"
+);
 const SYSTEM_READER_OR_ANY_ADMIN: &str = concat!(system_reader!(), " or (role:admin)");
-const SYSTEM_OR_ALLOCATION_READER: &str = concat!(system_reader!(), " or (role:reader and project_id:%(allocation.owner)s)");
+const SYSTEM_OR_ALLOCATION_READER: &str = concat!(
+    system_reader!(),
+    " or (role:reader and project_id:%(allocation.owner)s)"
+);
 const SYSTEM_OR_ANY_MEMBER: &str = concat!(system_member!(), " or (role:member)");
-const SYSTEM_OR_ALLOCATION_MEMBER: &str = concat!(system_member!(), " or (role:member and project_id:%(allocation.owner)s)");
-const SYSTEM_OR_RUNBOOK_READER: &str = concat!(system_reader!(), " or (role:reader and project_id:%(runbook.owner)s) or role:service");
+const SYSTEM_OR_ALLOCATION_MEMBER: &str = concat!(
+    system_member!(),
+    " or (role:member and project_id:%(allocation.owner)s)"
+);
+const SYSTEM_OR_RUNBOOK_READER: &str = concat!(
+    system_reader!(),
+    " or (role:reader and project_id:%(runbook.owner)s) or role:service"
+);
 const SYSTEM_OR_ANY_MANAGER: &str = concat!(system_member!(), " or role:manager or role:service");
-const SYSTEM_OR_RUNBOOK_MANAGER: &str = concat!(system_member!(), " or (role:manager and project_id:%(runbook.owner)s) or role:service");
+const SYSTEM_OR_RUNBOOK_MANAGER: &str = concat!(
+    system_member!(),
+    " or (role:manager and project_id:%(runbook.owner)s) or role:service"
+);
 const IS_ADMIN: &str = "rule:is_admin";
 const IS_ADMIN_OR_OBSERVER: &str = "rule:is_admin or rule:is_observer";
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 /// Sentences for the operator, with the place in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    #[error("the policy file {path} cannot be read: {why}; check [oslo_policy] policy_file and its permissions")]
+    #[error(
+        "the policy file {path} cannot be read: {why}; check [oslo_policy] policy_file and its permissions"
+    )]
     Unreadable { path: PathBuf, why: String },
     #[error("{path}:{line}: {why}")]
     Malformed {

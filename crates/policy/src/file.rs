@@ -86,7 +86,8 @@ impl Events {
         let mut documents = 0usize;
         let mut line = 1;
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;
+            let (event, span) =
+                event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;
             line = span.start.line().max(1);
             let owned = match event {
                 Event::DocumentStart(_) => {
@@ -99,10 +100,15 @@ impl Events {
                 Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => {
                     continue;
                 }
-                Event::Alias(_) => return Err((line, "aliases have no place in a policy file".into())),
+                Event::Alias(_) => {
+                    return Err((line, "aliases have no place in a policy file".into()));
+                }
                 Event::Scalar(text, style, anchor, tag) => {
                     if anchor != 0 || tag.is_some() {
-                        return Err((line, "anchors and tags have no place in a policy file".into()));
+                        return Err((
+                            line,
+                            "anchors and tags have no place in a policy file".into(),
+                        ));
                     }
                     if style == ScalarStyle::Plain
                         && matches!(&*text, "" | "~" | "null" | "Null" | "NULL")
@@ -115,7 +121,10 @@ impl Events {
                 Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag)
                     if anchor != 0 || tag.is_some() =>
                 {
-                    return Err((line, "anchors and tags have no place in a policy file".into()));
+                    return Err((
+                        line,
+                        "anchors and tags have no place in a policy file".into(),
+                    ));
                 }
                 Event::SequenceStart(..) => OwnedEvent::SequenceStart,
                 Event::SequenceEnd => OwnedEvent::SequenceEnd,

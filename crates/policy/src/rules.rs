@@ -143,7 +143,9 @@ impl Rules {
                 };
                 compare(pattern.filled(target), |wanted| {
                     let wanted = wanted.to_lowercase();
-                    roles.iter().any(|role| role.shown().to_lowercase() == wanted)
+                    roles
+                        .iter()
+                        .any(|role| role.shown().to_lowercase() == wanted)
                 })
             }
             Check::Literal { shown, pattern, .. } => {

@@ -115,7 +115,8 @@ impl Server {
             conductor: Arc::new(InProcess(conductor.clone())),
             config: Arc::clone(&config),
         };
-        let listening = bessemer_api::Listening::new(&config).context("the API cannot be served")?;
+        let listening =
+            bessemer_api::Listening::new(&config).context("the API cannot be served")?;
         let router = bessemer_api::router(state).context("the API cannot be served")?;
         {
             let stop = stop_api.clone();

@@ -41,7 +41,9 @@ impl Audit<'_> {
         if (reads || self.of_agent()) && !refused {
             return;
         }
-        let of = |text: Option<&Option<String>>| text.and_then(Option::as_deref).unwrap_or("-").to_owned();
+        let of = |text: Option<&Option<String>>| {
+            text.and_then(Option::as_deref).unwrap_or("-").to_owned()
+        };
         let caller = self.caller;
         let scope = match caller {
             None => "-",

@@ -231,9 +231,7 @@ impl Call {
         self.permits(&policy, &object).map_err(|_| {
             ApiFault::new(
                 StatusCode::FORBIDDEN,
-                format!(
-                    "insufficient privileges to execute step {step} on interface {interface}"
-                ),
+                format!("insufficient privileges to execute step {step} on interface {interface}"),
             )
         })
     }

@@ -108,10 +108,7 @@ mod tests {
         for _ in 0..60 {
             assert_eq!(limit.take_at(one, start), Ok(()));
         }
-        assert_eq!(
-            limit.take_at(one, start),
-            Err(Limited { retry_after: 1 })
-        );
+        assert_eq!(limit.take_at(one, start), Err(Limited { retry_after: 1 }));
         assert_eq!(limit.take_at(other, start), Ok(()));
         let later = start + Duration::from_secs(2);
         assert_eq!(limit.take_at(one, later), Ok(()));

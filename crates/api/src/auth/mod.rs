@@ -65,12 +65,12 @@ impl Access {
     pub fn new(config: &Config) -> Result<Arc<Self>, StartError> {
         let strategy = match config.default.auth_strategy {
             Some(AuthStrategy::Noauth) => Strategy::Nobody,
-            Some(AuthStrategy::HttpBasic) => Strategy::Basic(basic::Basic::new(
-                &config.default.http_basic_auth_user_file,
-            )),
-            Some(AuthStrategy::Keystone) => Strategy::Keystone(Box::new(
-                keystone::Keystone::new(&config.keystone_authtoken)?,
-            )),
+            Some(AuthStrategy::HttpBasic) => {
+                Strategy::Basic(basic::Basic::new(&config.default.http_basic_auth_user_file))
+            }
+            Some(AuthStrategy::Keystone) => Strategy::Keystone(Box::new(keystone::Keystone::new(
+                &config.keystone_authtoken,
+            )?)),
             None => Strategy::Refuse,
         };
         Ok(Arc::new(Self {

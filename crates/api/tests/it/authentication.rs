@@ -1,4 +1,4 @@
-//! `http_basic`: users of a password file; public routes; a strategy that is not built.
+//! `http_basic`: users of a password file; public routes; what keeps the API from being served.
 
 use bessemer_config::{AuthStrategy, Config};
 use bessemer_store::testing::sqlite;
@@ -111,12 +111,63 @@ async fn users_of_a_password_file() {
 
 #[tokio::test]
 async fn without_a_strategy_nobody_is_answered() {
-    for strategy in [None, Some(AuthStrategy::Keystone)] {
-        let database = sqlite();
+    let database = sqlite();
+    let mut config = Config::dev();
+    config.default.auth_strategy = None;
+    let service = Service::with(&database.settings, config).await;
+    let reply = ask(&service, "/v1/nodes", None).await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_is_missing_keeps_the_service_from_starting() {
+    let database = sqlite();
+    let service = Service::start(&database.settings).await;
+    let directory = tempfile::tempdir().unwrap();
+    let check = |change: &dyn Fn(&mut Config), want: &str| {
         let mut config = Config::dev();
-        config.default.auth_strategy = strategy;
-        let service = Service::with(&database.settings, config).await;
-        let reply = ask(&service, "/v1/nodes", None).await;
-        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-    }
+        change(&mut config);
+        let state = bessemer_api::ApiState {
+            store: service.store.clone(),
+            conductor: service.conductor.clone(),
+            config: std::sync::Arc::new(config),
+        };
+        let why = match bessemer_api::router(state) {
+            Ok(_) => panic!("started; wanted: {want}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(why.contains(want), "{why}");
+    };
+    let keystone = |config: &mut Config| {
+        config.default.auth_strategy = Some(AuthStrategy::Keystone);
+        config.keystone_authtoken.auth_url = Some("http://127.0.0.1:1".into());
+    };
+    check(
+        &|config| {
+            keystone(config);
+            config.keystone_authtoken.auth_url = None;
+        },
+        "[keystone_authtoken] auth_url is not set",
+    );
+    check(&keystone, "[keystone_authtoken] password is not set");
+    check(
+        &|config| {
+            keystone(config);
+            config.keystone_authtoken.username = Some("u".into());
+            config.keystone_authtoken.user_domain_id = Some("default".into());
+            config.keystone_authtoken.password = Some("p".to_owned().into());
+            config.keystone_authtoken.cafile = Some("/nosuch".into());
+        },
+        "cafile /nosuch cannot be read",
+    );
+    let policy = directory.path().join("rules.yaml");
+    check(
+        &|config| config.oslo_policy.policy_file.clone_from(&policy),
+        "rules.yaml cannot be read",
+    );
+    std::fs::write(&policy, "\n\"baremetal:node:get\": \"role:a or\"\n").unwrap();
+    check(
+        &|config| config.oslo_policy.policy_file.clone_from(&policy),
+        "rules.yaml:2: the policy rule \"baremetal:node:get\" cannot be used: it ends where a check is wanted",
+    );
 }

@@ -15,7 +15,8 @@ import uuid
 from wsgiref import simple_server
 
 PASSWORD = "secret"
-PROJECTS = ["owner", "lessee", "neither", "service"]
+# the same ones always, so that recorded answers name them
+PROJECTS = {"owner": "a" * 32, "lessee": "b" * 32, "neither": "c" * 32, "service": "d" * 32}
 USERS = {
     # user: (role, project or None for the system)
     "system-admin": ("admin", None),
@@ -41,6 +42,7 @@ def main():
     (directory / "keystone.conf").write_text(f"""
 [DEFAULT]
 debug = false
+log_file = {directory}/keystone.log
 [database]
 connection = sqlite:///{directory}/keystone.sqlite
 [token]
@@ -102,18 +104,17 @@ enforce_new_defaults = true
             role = {"id": uuid.uuid4().hex, "name": name}
             providers.role_api.create_role(role["id"], role)
             roles[name] = role["id"]
-    ids = {"url": url, "projects": {}, "users": {}, "password": PASSWORD}
-    for name in PROJECTS:
-        project = {"id": uuid.uuid4().hex, "name": name, "domain_id": "default", "enabled": True, "description": "",
+    ids = {"url": url, "projects": PROJECTS, "users": {}, "password": PASSWORD, "scopes": USERS}
+    for name, project_id in PROJECTS.items():
+        project = {"id": project_id, "name": name, "domain_id": "default", "enabled": True, "description": "",
                    "is_domain": False}
         providers.resource_api.create_project(project["id"], project)
-        ids["projects"][name] = project["id"]
     for name, (role, project) in USERS.items():
         user = providers.identity_api.create_user({"name": name, "domain_id": "default", "password": PASSWORD,
                                                    "enabled": True})
         ids["users"][name] = user["id"]
         if project:
-            providers.assignment_api.add_role_to_user_and_project(user["id"], ids["projects"][project], roles[role])
+            providers.assignment_api.add_role_to_user_and_project(user["id"], PROJECTS[project], roles[role])
         else:
             providers.assignment_api.create_system_grant_for_user(user["id"], roles[role])
     threading.Thread(target=server.serve_forever, daemon=True).start()

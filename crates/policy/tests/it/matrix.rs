@@ -53,7 +53,13 @@ fn the_table_is_upstreams() {
     let matrix = matrix();
     let theirs = matrix["defaults"].as_array().unwrap();
     assert_eq!(theirs.len(), DEFAULTS.len());
-    assert_eq!(DEFAULTS.iter().filter(|d| d.name.starts_with("baremetal:")).count(), 122);
+    assert_eq!(
+        DEFAULTS
+            .iter()
+            .filter(|d| d.name.starts_with("baremetal:"))
+            .count(),
+        122
+    );
     for (ours, theirs) in DEFAULTS.iter().zip(theirs) {
         assert_eq!(ours.name, theirs["name"]);
         assert_eq!(ours.check, theirs["check"], "{}", ours.name);
@@ -83,7 +89,11 @@ fn every_cell_of_the_defaults() {
                 continue;
             }
             let persona = row["persona"].as_str().unwrap();
-            let elevated = if row["elevated"] == true { " elevated" } else { "" };
+            let elevated = if row["elevated"] == true {
+                " elevated"
+            } else {
+                ""
+            };
             let caller = facts(&matrix["credentials"][format!("{persona}{elevated}")]);
             let target = row["target"].as_str().unwrap();
             let object = object(&matrix["targets"][target], &Value::Null);
@@ -137,7 +147,11 @@ fn every_cell_of_the_operators_files() {
             for (rule, want) in asked.iter().zip(row["said"].as_str().unwrap().chars()) {
                 let rule = rule.as_str().unwrap();
                 let said = rules.decide(rule, &Target::of(&caller, &object), &caller);
-                assert_eq!(letter(said), want, "{name}: {rule} for {persona}, target {target}");
+                assert_eq!(
+                    letter(said),
+                    want,
+                    "{name}: {rule} for {persona}, target {target}"
+                );
             }
         }
         assert!(rows > 0, "{name}");

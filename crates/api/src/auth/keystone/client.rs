@@ -204,7 +204,9 @@ impl Client {
         *own = None;
         let url = format!("{}/auth/tokens", self.base);
         let request = || self.http.post(&url).json(&self.credentials);
-        let (status, body, token) = self.send("getting the service's own token", request).await?;
+        let (status, body, token) = self
+            .send("getting the service's own token", request)
+            .await?;
         if status != StatusCode::CREATED {
             return Err(Failed::Unavailable(format!(
                 "Keystone at {} answers {status} to the service's own credentials; check user, password, project and domains in [keystone_authtoken]",

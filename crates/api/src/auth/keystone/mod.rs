@@ -84,9 +84,7 @@ impl Keystone {
             Some(text) => Some(self.service(text).await?),
         };
         // only a service's own token lets an expired one pass: a long task of a user goes on
-        let allow_expired = service
-            .as_ref()
-            .is_some_and(|token| self.is_service(token));
+        let allow_expired = service.as_ref().is_some_and(|token| self.is_service(token));
         let Some(text) = given("x-auth-token").or_else(|| given("x-storage-token")) else {
             return Err(self.unauthorized());
         };

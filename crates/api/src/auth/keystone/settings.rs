@@ -162,14 +162,26 @@ mod tests {
         };
         check("password is not set", |c| c.password = Some("p".into()));
         check("username is not set", |c| c.username = Some("u".into()));
-        check("user_domain_name", |c| c.user_domain_name = Some("Default".into()));
+        check("user_domain_name", |c| {
+            c.user_domain_name = Some("Default".into())
+        });
         assert!(credentials(&config).is_ok());
         config.project_name = Some("service".into());
-        assert!(credentials(&config).unwrap_err().to_string().contains("project_domain_name"));
+        assert!(
+            credentials(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("project_domain_name")
+        );
         config.project_domain_id = Some("default".into());
         let body = credentials(&config).unwrap();
         assert_eq!(body["auth"]["scope"]["project"]["domain"]["id"], "default");
         config.auth_type = "v3oidc".into();
-        assert!(credentials(&config).unwrap_err().to_string().contains("v3oidc"));
+        assert!(
+            credentials(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("v3oidc")
+        );
     }
 }

@@ -193,7 +193,8 @@ fn path_matches(rule: &str, path: &str) -> bool {
     let mut fits = vec![false; parts.len().saturating_add(1)];
     let open = |fits: &mut Vec<bool>| {
         for (at, part) in parts.iter().enumerate() {
-            if *part == Part::Anything && fits.get(at) == Some(&true)
+            if *part == Part::Anything
+                && fits.get(at) == Some(&true)
                 && let Some(next) = fits.get_mut(at.saturating_add(1))
             {
                 *next = true;
