@@ -220,8 +220,10 @@ pub fn uuid(name: &str, value: &Value) -> Result<String, ApiFault> {
 /// # Errors
 /// 400
 pub fn mac(name: &str, value: &Value) -> Result<MacAddress, ApiFault> {
+    // with colons only, although other forms can be read
     value
         .as_str()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'))
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
             ApiFault::invalid(format!(

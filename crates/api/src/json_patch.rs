@@ -215,14 +215,32 @@ pub fn apply(document: &mut Map<String, Value>, patch: &[Operation]) -> Result<(
     result
 }
 
-fn index(text: &str, end: usize) -> Result<usize, String> {
+/// A place in an array.
+fn index(text: &str) -> Result<usize, String> {
     let well_formed = text == "0"
         || (!text.starts_with('0') && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    match text.parse::<usize>() {
-        Ok(i) if well_formed && i <= end => Ok(i),
-        Ok(_) if well_formed => Err("list index out of range".into()),
-        _ => Err(format!("'{text}' is not a valid sequence index")),
-    }
+    text.parse::<usize>()
+        .ok()
+        .filter(|_| well_formed)
+        .ok_or_else(|| format!("'{text}' is not a valid sequence index"))
+}
+
+/// Why a value that is no object and no array has nothing below it.
+fn unindexable(value: &Value, segment: &str) -> String {
+    let class = match value {
+        Value::String(_) => {
+            return format!("Cannot apply token '{segment}' to non-container type <class 'str'>");
+        }
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    };
+    format!(
+        "Document '<class '{class}'>' does not support indexing, must be mapping/sequence or support __getitem__"
+    )
 }
 
 fn apply_one(whole: &mut Value, p: &Operation) -> Result<(), String> {
@@ -238,16 +256,12 @@ fn apply_one(whole: &mut Value, p: &Operation) -> Result<(), String> {
                 .get_mut(segment)
                 .ok_or_else(|| format!("member '{segment}' not found in {shown}"))?,
             Value::Array(items) => {
-                let at = index(segment, items.len())?;
+                let at = index(segment)?;
                 items
                     .get_mut(at)
                     .ok_or_else(|| format!("index '{at}' is out of bounds"))?
             }
-            _ => {
-                return Err(format!(
-                    "Document '{shown}' does not support item lookup, must be a mapping, sequence, or define __getitem__"
-                ));
-            }
+            other => return Err(unindexable(other, segment)),
         };
     }
     let value = || {
@@ -264,7 +278,10 @@ fn apply_one(whole: &mut Value, p: &Operation) -> Result<(), String> {
             if last == "-" {
                 items.push(value);
             } else {
-                let at = index(last, items.len()).map_err(|_| "can't insert outside of list")?;
+                let at = index(last)?;
+                if at > items.len() {
+                    return Err("can't insert outside of list".into());
+                }
                 items.insert(at, value);
             }
         }
@@ -275,7 +292,10 @@ fn apply_one(whole: &mut Value, p: &Operation) -> Result<(), String> {
         }
         (Op::Replace, Value::Array(items)) => {
             let value = value()?;
-            let at = index(last, items.len())?;
+            if last == "-" {
+                return Err("'path' with '-' can't be applied to 'replace' operation".into());
+            }
+            let at = index(last)?;
             *items.get_mut(at).ok_or("can't replace outside of list")? = value;
         }
         (Op::Remove, Value::Object(map)) => {
@@ -283,26 +303,18 @@ fn apply_one(whole: &mut Value, p: &Operation) -> Result<(), String> {
                 .ok_or_else(|| format!("can't remove a non-existent object '{last}'"))?;
         }
         (Op::Remove, Value::Array(items)) => {
-            let at = index(last, items.len())?;
+            if last == "-" {
+                return Err("invalid array index '-'".into());
+            }
+            let at = index(last)?;
             if at >= items.len() {
                 return Err(format!("can't remove a non-existent object '{last}'"));
             }
             items.remove(at);
         }
-        (_, other) => return Err(format!("invalid document type {}", kind(other))),
+        (_, other) => return Err(unindexable(other, last)),
     }
     Ok(())
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// Reads arbitrary bytes as a patch and applies it.
@@ -363,13 +375,16 @@ mod tests {
         );
         check(
             add("/extra/a/b", json!(3)),
-            Err("can't insert outside of list"),
+            Err("'b' is not a valid sequence index"),
         );
         check(
             add("/nosuch", json!(3)),
             Err("Adding a new attribute (/nosuch)"),
         );
-        check(add("/name/x", json!(3)), Err("invalid document type null"));
+        check(
+            add("/name/x", json!(3)),
+            Err("Document '<class 'NoneType'>' does not support indexing"),
+        );
         check(
             json!([{"op": "remove", "path": "/extra/a/0"}]),
             Ok(json!({"a": [2], "x/y": 1})),

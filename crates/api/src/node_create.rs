@@ -175,10 +175,10 @@ async fn build(call: &Call, mut map: Map<String, Value>) -> Result<Node, ApiFaul
     } else {
         ProvisionState::Available
     };
-    node.conductor_group = text(&mut map, "conductor_group")
+    let group = text(&mut map, "conductor_group")
         .filter(|g| !g.is_empty())
-        .unwrap_or_else(|| defaults.default_conductor_group.clone())
-        .to_lowercase();
+        .unwrap_or_else(|| defaults.default_conductor_group.clone());
+    node.conductor_group = group.to_lowercase();
     node.resource_class = text(&mut map, "resource_class")
         .filter(|c| !c.is_empty())
         .or_else(|| defaults.default_resource_class.clone());
@@ -202,7 +202,29 @@ async fn build(call: &Call, mut map: Map<String, Value>) -> Result<Node, ApiFaul
         ));
     }
     call.conductor().check_driver(&mut node, &explicit).await?;
+    if !group.is_empty() {
+        served(call, &node.driver, &group).await?;
+    }
     Ok(node)
+}
+
+/// Refuses a conductor group in which no conductor knows the node's driver.
+///
+/// # Errors
+/// 400
+pub async fn served(call: &Call, driver: &str, group: &str) -> Result<(), ApiFault> {
+    let now = Timestamp::now();
+    let able = call.store().conductors().await?.iter().any(|c| {
+        c.expires_at > now
+            && c.conductor_group.eq_ignore_ascii_case(group)
+            && c.catalogue.get(driver).is_some()
+    });
+    if able {
+        return Ok(());
+    }
+    Err(ApiFault::invalid(format!(
+        "No valid host was found. Reason: No conductor service registered which supports driver {driver} for conductor group \"{group}\". Ensure the driver is valid and enabled."
+    )))
 }
 
 /// Sets a member that needs nothing but its value; the schema has seen to its type.

@@ -16,9 +16,11 @@ use crate::auth::Ownership;
 use crate::call::{Call, Outcome};
 use crate::fault::ApiFault;
 use crate::json_patch::{self, Op, Operation};
-use crate::node_create::{SCHEMA as CREATE, acceptable_name, assign, existing_chassis, parent_of};
+use crate::node_create::{
+    SCHEMA as CREATE, acceptable_name, assign, existing_chassis, parent_of, served,
+};
 use crate::nodes;
-use crate::schema::{Member, Schema, flag, network_data, text};
+use crate::schema::{Member, Schema, flag, network_data, py_repr, py_str, text};
 use crate::versions::NODE_FIELDS;
 
 /// Root attributes that may be patched, in the order in which the refusal lists them.
@@ -133,10 +135,20 @@ fn check_patch(call: &Call, patch: &[Operation], reset: bool) -> Result<(), ApiF
         ));
     }
     for value in json_patch::values(patch, "/network_data") {
-        if !value.is_null() {
-            network_data(value)
-                .map_err(|why| ApiFault::invalid(format!("Invalid network_data: {why} ")))?;
+        if !value.is_object() {
+            return Err(ApiFault::invalid(format!(
+                "Invalid network_data: {} is not of type 'object' ",
+                py_repr(value)
+            )));
         }
+        // an empty one is fine for a new node only
+        if value.as_object().is_some_and(Map::is_empty) {
+            return Err(ApiFault::invalid(
+                "Invalid network_data: 'links' is a required property ",
+            ));
+        }
+        network_data(value)
+            .map_err(|why| ApiFault::invalid(format!("Invalid network_data: {why} ")))?;
     }
     Ok(())
 }
@@ -173,12 +185,25 @@ async fn attempt_patch(
     owner_changeable(call, &before, patch)?;
     for name in json_patch::values(patch, "/name") {
         let ident = call.param("ident");
-        let name = name
-            .as_str()
-            .map_or_else(|| name.to_string(), str::to_owned);
-        acceptable_name(call, &name, |name| {
+        let Some(name) = name.as_str() else {
+            return Err(ApiFault::invalid(format!(
+                "Node {ident}: Cannot change name to invalid name '{}'",
+                py_str(name)
+            ))
+            .into());
+        };
+        acceptable_name(call, name, |name| {
             format!("Node {ident}: Cannot change name to invalid name '{name}'")
         })?;
+    }
+    if json_patch::values(patch, "/parent_node")
+        .iter()
+        .any(|v| v.is_null())
+    {
+        return Err(ApiFault::invalid(
+            "Unable to apply the requested parent_node 'None'. Requested value was invalid.",
+        )
+        .into());
     }
     let mut document = document(&before);
     json_patch::apply(&mut document, patch)?;
@@ -489,6 +514,9 @@ async fn finish(call: &Call, before: &Node, mut node: Node, reset: bool) -> Resu
         node.instance_name = Some(name.clone());
     }
     driver_and_interfaces(call, before, &mut node, reset).await?;
+    if before.conductor_group != node.conductor_group {
+        served(call, &node.driver, &node.conductor_group).await?;
+    }
     Ok(node)
 }
 

@@ -121,8 +121,9 @@ enum Form {
 fn known_arguments(form: Form) -> Vec<&'static str> {
     let mut known: Vec<&str> = FILTERS.iter().chain(&paging::ARGUMENTS).copied().collect();
     if form == Form::List {
-        known.extend(["fields", "detail", "include_children", "parent_node"]);
+        known.extend(["fields", "detail"]);
     }
+    known.extend(["include_children", "parent_node"]);
     known
 }
 
@@ -301,7 +302,14 @@ async fn filter(
     }
     let parent_node = match args.string("parent_node")? {
         None => None,
-        Some(ident) => Some(call.node_by_ident(&ident).await?.id),
+        // what is no node has no children
+        Some(ident) => Some(match ident.parse::<NodeId>() {
+            Ok(id) => id,
+            Err(_) => match call.store().find_node(&ident).await? {
+                Some(node) => node.id,
+                None => NodeId(uuid::Uuid::nil()),
+            },
+        }),
     };
     let filter = NodeFilter {
         chassis,

@@ -74,7 +74,8 @@ impl Paging {
         Page {
             limit: self.limit,
             marker: self.marker.clone(),
-            sort_key: Some(self.sort_key.clone()),
+            // an empty one is none, but stays in the link
+            sort_key: Some(self.sort_key.clone()).filter(|key| !key.is_empty()),
             direction: if self.descending {
                 SortDirection::Descending
             } else {

@@ -204,6 +204,16 @@ async fn nodes() {
 }
 
 #[tokio::test]
+async fn query() {
+    tell("query").await;
+}
+
+#[tokio::test]
+async fn rules() {
+    tell("rules").await;
+}
+
+#[tokio::test]
 async fn patches() {
     tell("patches").await;
 }

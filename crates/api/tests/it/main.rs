@@ -3,7 +3,9 @@
 
 mod authentication;
 mod conductor;
+mod fuzz;
 mod goldens;
+mod lists;
 mod misuse;
 mod service;
 mod whole;
