@@ -13,7 +13,7 @@ endif
 
 XTASK := cargo xtask
 
-.PHONY: help setup demo interop test bench tidy ramdisk tiny-image debian-image testbed-check
+.PHONY: help setup demo interop test bench compat tidy ramdisk tiny-image debian-image testbed-check
 
 help:
 	@$(XTASK) --help
@@ -33,6 +33,10 @@ test:
 # what the service costs, against upstream's service; options: make bench BENCH=--quick
 bench:
 	@$(XTASK) bench $(BENCH)
+
+# clients' scripts against upstream's service and ours, compared
+compat:
+	@$(XTASK) compat
 
 setup tidy ramdisk tiny-image debian-image testbed-check:
 	@$(XTASK) $@

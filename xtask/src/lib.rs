@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build;
 pub mod cache;
+pub mod compat;
 pub mod demo;
 pub mod image;
 pub mod janitor;

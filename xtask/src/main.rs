@@ -8,7 +8,7 @@ use bessemer_ramdisk::Flavour;
 use bessemer_xtask::cache::Cache;
 use bessemer_xtask::setup::{Purpose, setup};
 use bessemer_xtask::testbed::{Run, chassis, control, namespace};
-use bessemer_xtask::{bench, build, demo, image, test_run, tidy};
+use bessemer_xtask::{bench, build, compat, demo, image, test_run, tidy};
 use clap::{Parser, Subcommand};
 
 /// Work on Bessemer: set-up, builds, demo, tests.
@@ -59,6 +59,8 @@ enum Command {
     Tidy,
     /// Measure what the service costs, against upstream's service in the same run.
     Bench(bench::Options),
+    /// Run every client's scripts against upstream's service and ours, and compare what they answer.
+    Compat(compat::Options),
     /// Boot machines of all kinds with dnsmasq instead of Bessemer, to check the testbed itself.
     TestbedCheck {
         /// QEMU's accelerator.
@@ -131,6 +133,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { arguments } => test_run::test(&arguments)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
         Command::Bench(options) => bench::bench(options)?,
+        Command::Compat(options) => compat::compat(&options)?,
         Command::TestbedCheck { accel } => {
             // inside there is no network to fetch anything from
             if Run::current("testbed-check").is_none() {

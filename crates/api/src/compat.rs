@@ -3,13 +3,14 @@
 
 use std::fmt::Write;
 
+use crate::matrix;
 use crate::versions::{Method, ROUTES};
 
 use Method::{Delete as D, Get as G, Patch as H, Post as P, Put as U};
 
 /// Upstream's endpoints: path, methods, first minor version.
 #[rustfmt::skip]
-const UPSTREAM: &[(&str, &[Method], u16)] = &[
+pub const UPSTREAM: &[(&str, &[Method], u16)] = &[
     ("/", &[G], 1),
     ("/v1", &[G], 1),
     ("/healthcheck", &[G], 1),
@@ -294,14 +295,18 @@ pub fn versions() -> String {
             Partial => "partial",
             Missing => "missing",
         };
-        let _ = writeln!(rows, "| 1.{minor} | {what} | {state} |");
+        let _ = writeln!(
+            rows,
+            "| 1.{minor} | {what} | {} | {state} |",
+            matrix::brought(*minor)
+        );
     }
     format!(
-        "# Microversions\n\n\
-         Generated from `crates/api/src/compat.rs`; a test keeps it fresh. Every version from 1.1 to 1.115 is accepted\n\
+        "# Microversions: release history\n\n\
+         Generated from `crates/api/src/compat.rs` and `versions.rs`; a test keeps it fresh. Every version from 1.1 to 1.115 is accepted\n\
          and shows, hides and refuses fields, filters, verbs and endpoints as upstream does at that version; `missing`\n\
          means that what the version brought is not served yet (404), `partial` that some of it is.\n\n\
-         | Version | Brought | State |\n|---|---|---|\n{rows}"
+         | Version | Brought | In the tables | State |\n|---|---|---|---|\n{rows}"
     )
 }
 
@@ -316,6 +321,22 @@ mod tests {
         let listed: Vec<u16> = MICROVERSIONS.iter().map(|(minor, ..)| *minor).collect();
         let all: Vec<u16> = (crate::versions::MIN_MINOR..=crate::versions::MAX_MINOR).collect();
         assert_eq!(listed, all);
+    }
+
+    /// A version is not called done while an endpoint that it brought is not served whole.
+    #[test]
+    fn states_agree_with_the_routes() {
+        for (minor, what, state) in MICROVERSIONS.iter().filter(|(minor, ..)| *minor > 1) {
+            match matrix::endpoints_of(*minor) {
+                Some("done") => {
+                    assert_ne!(*state, Missing, "1.{minor} {what} is served");
+                }
+                Some(endpoints) => {
+                    assert_ne!(*state, Done, "1.{minor} {what} is {endpoints}");
+                }
+                None => {}
+            }
+        }
     }
 
     #[test]
@@ -348,7 +369,11 @@ mod tests {
     #[test]
     fn committed_documents_are_fresh() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compat");
-        for (name, want) in [("endpoints.md", endpoints()), ("versions.md", versions())] {
+        for (name, want) in [
+            ("endpoints.md", endpoints()),
+            ("versions.md", versions()),
+            ("matrix.md", matrix::matrix()),
+        ] {
             let path = docs.join(name);
             if std::env::var_os("BESSEMER_WRITE").is_some() {
                 std::fs::create_dir_all(&docs).unwrap();

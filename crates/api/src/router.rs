@@ -117,6 +117,7 @@ async fn admit(access: &Access, mut request: Request) -> Result<Request, ApiFaul
     let mut path = request.uri().path().trim_end_matches('/').to_owned();
     let mut json_suffix = false;
     if let Some(stem) = path.strip_suffix(".json")
+        && !matches!(path.as_str(), crate::openapi::PATH | "/openapi.json")
         && request.headers().contains_key(REQUESTED)
         && negotiate(request.headers(), Shape::Routing).is_ok_and(|v| v.0 < DOT_JSON_UNTIL)
     {

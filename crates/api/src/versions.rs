@@ -13,7 +13,7 @@ use bessemer_model::NodeField;
 use crate::call::{Call, Outcome};
 use crate::{
     boot_mode, chassis, conductors, console, drivers, healthcheck, history, indicators,
-    maintenance, management, node_create, node_delete, node_patch, nodes, ports, ports_write,
+    maintenance, management, node_create, node_delete, node_patch, nodes, openapi, ports, ports_write,
     power, provision, raid, ramdisk, root, states, timeline, traits, validate, vendor_passthru,
     vmedia,
 };
@@ -127,6 +127,7 @@ pub static ROUTES: &[Route] = &[
     route!(public "/" [on!(Get "" root::versions)]),
     route!(public "/v1" [on!(Get "" root::v1)]),
     route!(public "/healthcheck" [on!(Get "" healthcheck::get)]),
+    route!(public "/v1/openapi.json" [on!(Get "" openapi::get)]),
 
     route!("/v1/nodes" [
         on!(Get "baremetal:node:list_all" nodes::list),

@@ -7,5 +7,7 @@ mod fuzz;
 mod goldens;
 mod lists;
 mod misuse;
+mod openapi;
+mod records;
 mod service;
 mod whole;

@@ -1,0 +1,132 @@
+//! The one table of the differences that are allowed, each with its reason.
+//!
+//! They stand in `docs/compat/deviations.md` too, between two marks; a test keeps that list fresh. A row that matches nothing
+//! any more is named in the report and fails the run: the table must not outlive what it explains.
+
+use std::fmt::Write;
+
+use super::compare::Difference;
+
+/// One row. In the patterns `*` stands for any text; an empty pattern matches everything.
+#[derive(Debug)]
+pub struct Allowed {
+    /// `cli`, `sdk` or `raw`.
+    pub suite: &'static str,
+    /// The command or verb.
+    pub name: &'static str,
+    /// The whole request.
+    pub request: &'static str,
+    /// The member.
+    pub at: &'static str,
+    pub theirs: &'static str,
+    pub ours: &'static str,
+    pub reason: &'static str,
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const ALLOWED: &[Allowed] = &[
+];
+
+/// Number of the first row that allows a difference.
+pub fn row_of(difference: &Difference) -> Option<usize> {
+    ALLOWED.iter().position(|row| {
+        [
+            (row.suite, &difference.suite),
+            (row.name, &difference.name),
+            (row.request, &difference.request),
+            (row.at, &difference.at),
+            (row.theirs, &difference.theirs),
+            (row.ours, &difference.ours),
+        ]
+        .into_iter()
+        .all(|(pattern, text)| pattern.is_empty() || matches(pattern, text))
+    })
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+    }
+    rest.ends_with(last)
+}
+
+/// Where the list stands in `docs/compat/deviations.md`.
+pub const BEGIN: &str = "<!-- allowed: generated from xtask/src/compat/allowed.rs -->";
+pub const END: &str = "<!-- /allowed -->";
+
+/// The list for `docs/compat/deviations.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| Judge | Request | Member | Reason |\n|---|---|---|---|\n");
+    for row in ALLOWED {
+        let shown = |pattern: &str| match pattern {
+            "" => "any".to_owned(),
+            pattern => format!("`{}`", pattern.replace('|', "\\|")),
+        };
+        let request = if row.request.is_empty() {
+            row.name
+        } else {
+            row.request
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            shown(row.suite),
+            shown(request),
+            shown(row.at),
+            row.reason
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, fits) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("a*", "ab", true),
+            ("*b", "ab", true),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "abde", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    /// `BESSEMER_WRITE=1 cargo test -p bessemer-xtask` writes it.
+    #[test]
+    fn the_list_in_the_documents_is_fresh() {
+        let path = crate::build::workspace().join("docs/compat/deviations.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (head, rest) = text.split_once(BEGIN).unwrap();
+        let (_, tail) = rest.split_once(END).unwrap();
+        let want = format!("{head}{BEGIN}\n{}{END}{tail}", markdown());
+        if std::env::var_os("BESSEMER_WRITE").is_some() {
+            std::fs::write(&path, &want).unwrap();
+        } else {
+            assert!(
+                text == want,
+                "docs/compat/deviations.md is stale: run BESSEMER_WRITE=1 cargo test -p bessemer-xtask"
+            );
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask compat`: the judges of the API.
+//!
+//! Upstream's own service and ours are started on loopback with the same settings, and `record.py` runs the same
+//! scripts against both: every command of `openstack baremetal` at several microversions, every verb of
+//! openstacksdk's proxy, and raw requests as Metal3 sends them. What the two answered is compared member by member;
+//! a difference that no row of [`allowed`] explains fails the run. Afterwards schemathesis, a property-based client,
+//! attacks ours by its own OpenAPI document. The outcome is `docs/compat/compat.md`.
+
+pub mod allowed;
+mod compare;
+mod peers;
+mod report;
+mod seen;
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::Cache;
+use crate::process::{self, command};
+use crate::{build, setup};
+use peers::{Ours, Upstream};
+use seen::Record;
+
+/// What is run.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Only these scripts: raw_calls, sdk_calls, cli_calls. The report is then not written.
+    #[arg(long)]
+    pub only: Vec<String>,
+    /// Leave the property-based client out. The report is then not written.
+    #[arg(long)]
+    pub without_properties: bool,
+    /// Only the property-based client.
+    #[arg(long)]
+    pub only_properties: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a difference is not allowed, when a script leaves a command out, when a property does not hold, or when something
+/// cannot be installed or started.
+pub fn compat(options: &Options) -> Result<()> {
+    let cache = Cache::open()?;
+    setup::setup(setup::Purpose::Test)?;
+    let server = build::server(&cache)?;
+    let mut outcome = report::Outcome::default();
+    if !options.only_properties {
+        let venv = peers::clients(&cache)?;
+        let dir = tempfile::tempdir()?;
+        let theirs = Upstream::start(&venv, dir.path())?;
+        let ours = Ours::start(&server, dir.path())?;
+        let script = build::workspace().join("xtask/src/compat/record.py");
+        let record = |name: &str, url: &str| {
+            let out = dir.path().join(name).join("seen.json");
+            let mut run = command(venv.join("bin/python").display().to_string());
+            run.arg(&script).arg(url).arg(&out).args(&options.only);
+            run.env("HOME", dir.path().join(name))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            (run, out)
+        };
+        let (mut run_theirs, out_theirs) = record("theirs", theirs.url());
+        let (mut run_ours, out_ours) = record("ours", ours.url());
+        let other = run_theirs
+            .spawn()
+            .context("cannot start the scripts against upstream")?;
+        let mine = process::run(&mut run_ours);
+        let status = wait(other)?;
+        mine?;
+        if !status {
+            bail!("the scripts against upstream failed");
+        }
+        let (theirs, ours) = (Record::read(&out_theirs)?, Record::read(&out_ours)?);
+        outcome.broken = theirs.broken.clone();
+        outcome
+            .broken
+            .extend(ours.broken.iter().map(|line| format!("ours: {line}")));
+        outcome.commands = compare::compare(&theirs, &ours, &mut outcome.differences)?;
+        outcome.versions = peers::versions(&venv)?;
+    }
+    if options.only.is_empty() && !options.without_properties {
+        let venv = peers::schemathesis(&cache)?;
+        let dir = tempfile::tempdir()?;
+        let ours = Ours::start(&server, dir.path())?;
+        outcome.properties = Some(peers::attack(&venv, &ours, dir.path())?);
+        outcome
+            .versions
+            .extend(peers::versions_of_schemathesis(&venv)?);
+    }
+    if options.only.is_empty() && !options.without_properties && !options.only_properties {
+        let path = build::workspace().join("docs/compat/compat.md");
+        std::fs::write(&path, report::markdown(&outcome)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("written: {}", path.display());
+    }
+    report::print(&outcome)
+}
+
+fn wait(mut child: std::process::Child) -> Result<bool> {
+    Ok(child.wait()?.success())
+}

@@ -1,0 +1,256 @@
+//! Upstream's service, its clients and the property-based client, installed from PyPI into the cache; and ours, started with
+//! the same settings.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::report::Properties;
+use crate::bench::UPSTREAM;
+use crate::cache::Cache;
+use crate::process::{self, Daemon, command};
+
+const CLIENTS: [&str; 3] = [
+    "python-ironicclient==6.3.0",
+    "python-openstackclient==10.5.0",
+    "openstacksdk==4.22.0",
+];
+const SCHEMATHESIS: &str = "4.32.5";
+
+/// Both services have these; a name that only upstream knows is left out for ours.
+const TYPES: &[&str] = &["fake-hardware", "ipmi", "redfish"];
+const INTERFACES: &[(&str, &[&str])] = &[
+    ("bios", &["fake", "no-bios", "redfish"]),
+    ("boot", &["fake", "ipxe", "pxe", "redfish-virtual-media"]),
+    ("console", &["fake", "no-console"]),
+    ("deploy", &["fake", "direct", "ramdisk"]),
+    ("firmware", &["fake", "no-firmware", "redfish"]),
+    ("inspect", &["fake", "no-inspect", "agent", "redfish"]),
+    ("management", &["fake", "ipmitool", "noop", "redfish"]),
+    ("network", &["noop"]),
+    ("power", &["fake", "ipmitool", "redfish"]),
+    ("raid", &["fake", "no-raid", "agent", "redfish"]),
+    ("rescue", &["fake", "no-rescue"]),
+    ("storage", &["noop", "fake"]),
+    ("vendor", &["fake", "no-vendor", "ipmitool", "redfish"]),
+];
+
+fn venv(cache: &Cache, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = cache.root().join(format!("venv-{name}"));
+    let _lock = cache.lock(&format!("venv-{name}"))?;
+    if !venv.join("done").exists() {
+        process::run(command("python3").args(["-m", "venv"]).arg(&venv))?;
+        let pip = venv.join("bin/pip").display().to_string();
+        process::run(command(pip).args(["install", "--quiet"]).args(packages))?;
+        std::fs::write(venv.join("done"), "")?;
+    }
+    Ok(venv)
+}
+
+/// A virtual environment with upstream's service and its clients.
+pub fn clients(cache: &Cache) -> Result<PathBuf> {
+    let service = format!("ironic=={UPSTREAM}");
+    // SQLAlchemy 2.1 breaks one of upstream's queries
+    let mut packages = vec![service.as_str(), "sushy", "SQLAlchemy<2.1"];
+    packages.extend(CLIENTS);
+    venv(cache, &format!("compat-{UPSTREAM}"), &packages)
+}
+
+/// A virtual environment with the property-based client.
+pub fn schemathesis(cache: &Cache) -> Result<PathBuf> {
+    let package = format!("schemathesis=={SCHEMATHESIS}");
+    venv(cache, &format!("schemathesis-{SCHEMATHESIS}"), &[&package])
+}
+
+/// What is installed, as `name version`.
+fn installed(venv: &Path, names: &[&str]) -> Result<Vec<String>> {
+    let list = process::output(
+        command(venv.join("bin/pip").display().to_string()).args(["list", "--format=freeze"]),
+    )?;
+    Ok(list
+        .lines()
+        .filter_map(|line| line.split_once("=="))
+        .filter(|(name, _)| names.contains(&name.to_lowercase().as_str()))
+        .map(|(name, version)| format!("{} {version}", name.to_lowercase()))
+        .collect())
+}
+
+pub fn versions(venv: &Path) -> Result<Vec<String>> {
+    installed(
+        venv,
+        &[
+            "ironic",
+            "openstacksdk",
+            "python-ironicclient",
+            "python-openstackclient",
+        ],
+    )
+}
+
+pub fn versions_of_schemathesis(venv: &Path) -> Result<Vec<String>> {
+    installed(venv, &["schemathesis"])
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until a service answers; says what it last logged when it does not.
+fn ready(daemon: &mut Daemon, port: u16) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(180);
+    loop {
+        daemon.check()?;
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("no answer on port {port}; see {}", daemon.log().display());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A running service, stopped when dropped.
+pub struct Upstream {
+    url: String,
+    _daemon: Daemon,
+}
+
+impl Upstream {
+    pub fn start(venv: &Path, dir: &Path) -> Result<Upstream> {
+        let dir = dir.join("theirs");
+        for name in ["http", "tftp", "images", "master", "tmp"] {
+            std::fs::create_dir_all(dir.join(name))?;
+        }
+        let port = free_port()?;
+        let file = dir.join("ironic.conf");
+        std::fs::write(&file, settings(&dir, port))?;
+        let program = |name: &str| venv.join("bin").join(name).display().to_string();
+        process::run(
+            command(program("ironic-dbsync"))
+                .arg("--config-file")
+                .arg(&file)
+                .arg("create_schema")
+                .stderr(Stdio::null()),
+        )?;
+        let mut service = command(program("ironic"));
+        service.arg("--config-file").arg(&file);
+        let mut daemon = Daemon::start("ironic", &mut service, &dir.join("log"))?;
+        ready(&mut daemon, port)?;
+        Ok(Upstream {
+            url: format!("http://127.0.0.1:{port}"),
+            _daemon: daemon,
+        })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+fn settings(dir: &Path, port: u16) -> String {
+    let mut text = format!(
+        "[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nmy_ip = 127.0.0.1\nrpc_transport = none\n\
+         default_network_interface = noop\ntempdir = {dir}/tmp\nenabled_hardware_types = {}\n",
+        TYPES.join(","),
+        dir = dir.display()
+    );
+    for (family, names) in INTERFACES {
+        text.push_str(&format!(
+            "enabled_{family}_interfaces = {}\n",
+            names.join(",")
+        ));
+    }
+    let dir = dir.display();
+    text.push_str(&format!(
+        "[api]\nhost_ip = 127.0.0.1\nport = {port}\napi_workers = 1\n\
+         [conductor]\ndeploy_kernel = file:///dev/null\ndeploy_ramdisk = file:///dev/null\n\
+         [database]\nconnection = sqlite:///{dir}/ironic.sqlite\n[inventory]\ndata_backend = database\n\
+         [service_catalog]\nauth_type = none\nendpoint_override = http://127.0.0.1:{port}\n\
+         [deploy]\nhttp_root = {dir}/http\nhttp_url = http://127.0.0.1:8088\n\
+         [pxe]\ntftp_root = {dir}/tftp\nimages_path = {dir}/images\ninstance_master_path = {dir}/master\n\
+         tftp_master_path = {dir}/master\n[oslo_concurrency]\nlock_path = {dir}/tmp\n"
+    ));
+    text
+}
+
+/// Ours, stopped when dropped.
+pub struct Ours {
+    url: String,
+    _daemon: Daemon,
+}
+
+impl Ours {
+    pub fn start(server: &Path, dir: &Path) -> Result<Ours> {
+        let dir = dir.join("ours");
+        std::fs::create_dir_all(&dir)?;
+        let port = free_port()?;
+        let mut service = Command::new(server);
+        service
+            .args([
+                "serve",
+                "--dev",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--data-dir",
+            ])
+            .arg(dir.join("data"));
+        let mut set = |option: &str, value: String| {
+            service.arg("--set").arg(format!("{option}={value}"));
+        };
+        let quoted = |names: &[&str]| format!("{names:?}");
+        set("DEFAULT.host", "localhost".into());
+        set("DEFAULT.enabled_hardware_types", quoted(TYPES));
+        for (family, names) in INTERFACES {
+            set(
+                &format!("DEFAULT.enabled_{family}_interfaces"),
+                quoted(names),
+            );
+        }
+        let mut daemon = Daemon::start("bessemer", &mut service, &dir.join("log"))?;
+        ready(&mut daemon, port)?;
+        Ok(Ours {
+            url: format!("http://127.0.0.1:{port}"),
+            _daemon: daemon,
+        })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// Runs the property-based client against ours.
+pub fn attack(venv: &Path, ours: &Ours, dir: &Path) -> Result<Properties> {
+    let script = crate::build::workspace().join("xtask/src/compat/properties.py");
+    let out = dir.join("properties.json");
+    process::run(
+        command(venv.join("bin/python").display().to_string())
+            .arg(script)
+            .arg(ours.url())
+            .arg(&out)
+            .current_dir(dir)
+            .stdout(Stdio::null()),
+    )?;
+    let text = std::fs::read_to_string(&out).context("the property-based client left no result")?;
+    let value: serde_json::Value = serde_json::from_str(&text)?;
+    let lines = |name: &str| {
+        value
+            .get(name)
+            .and_then(serde_json::Value::as_array)
+            .map(|items| {
+                items
+                    .iter()
+                    .filter_map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            })
+            .unwrap_or_default()
+    };
+    Ok(Properties {
+        summary: lines("summary"),
+        failures: lines("failures"),
+    })
+}

@@ -1,0 +1,206 @@
+"""Raw requests as Metal3's operator and other users of gophercloud send them.
+
+gophercloud sends `X-OpenStack-Ironic-API-Version` as it is set by its user; Metal3's operator takes the newest of 1.109,
+1.95, 1.93 and 1.89 that the server has. Patches name one member each, values of `instance_info` are replaced
+by `add`; lists are asked in detail; names of nodes have the form namespace~name.
+"""
+
+VERSIONS = ["1.109", "1.95", "1.93", "1.89", "1.81"]
+HEADERS = ["X-Openstack-Ironic-Api-Minimum-Version", "X-Openstack-Ironic-Api-Maximum-Version",
+           "X-Openstack-Ironic-Api-Version", "Location", "Content-Type"]
+STEPS = [{"interface": "deploy", "step": "deploy", "args": {}, "priority": 90}]
+CLEAN = [{"interface": "bios", "step": "factory_reset"}]
+UNKNOWN = [{"interface": "deploy", "step": "nosuch"}]
+
+
+def uuid(version, n):
+    return f"0000000a-0000-4000-8000-6a{version:02x}{n:08x}"
+
+
+def add(path, value):
+    return {"op": "add", "path": path, "value": value}
+
+
+def tell(service, record):
+    def send(version, method, path, body=None):
+        status, headers, answer = service.request(method, path, version, body)
+        lower = {name.lower(): value for name, value in headers.items()}
+        seen = {name.lower(): lower[name.lower()] for name in HEADERS if name.lower() in lower}
+        pattern = "/".join("{}" if part.startswith("0000000a") or "~" in part else part
+                           for part in path.split("?")[0].split("/"))
+        record.add("raw", version or "none", f"{method} {pattern}", f"{method} {path} {body if body is not None else ''}",
+                   status=status, headers=seen, answer=answer)
+        return answer
+
+    # discovery
+    for path in ("/", "/v1", "/v1/"):
+        send(None, "GET", path)
+    send("1.109", "GET", "/v1/")
+    send("1.999", "GET", "/v1/nodes")
+    send(None, "GET", "/v1/nodes")
+
+    for number, version in enumerate(VERSIONS):
+        get = lambda path: send(version, "GET", path)
+        ident = lambda n: uuid(number, n)
+        node = ident(1)
+        name = f"metal3~host-{number}"
+        get("/v1/conductors?detail=True")
+        get("/v1/drivers")
+        get("/v1/drivers?detail=true")
+        get("/v1/drivers/fake-hardware")
+        get("/v1/drivers/redfish/properties")
+        get("/v1/drivers/fake-hardware/properties")
+        get("/v1/drivers/fake-hardware/raid/logical_disk_properties")
+        get("/v1/nodes/" + name)
+        created = {
+            "uuid": node, "name": name, "driver": "fake-hardware", "boot_interface": "fake", "deploy_interface": "fake",
+            "inspect_interface": "fake", "management_interface": "fake", "power_interface": "fake",
+            "raid_interface": "fake", "vendor_interface": "fake", "bios_interface": "fake",
+            "firmware_interface": "fake", "automated_clean": False,
+            "driver_info": {"deploy_kernel": "http://192.0.2.1/k", "deploy_ramdisk": "http://192.0.2.1/r",
+                            "redfish_password": "secret"},
+            "properties": {"capabilities": "boot_mode:uefi", "cpu_arch": "x86_64"}, "resource_class": "metal3"}
+        if version == "1.81":
+            send(version, "POST", "/v1/nodes", created)
+            del created["firmware_interface"]
+        send(version, "POST", "/v1/nodes", created)
+        send(version, "POST", "/v1/nodes", {"name": name, "driver": "fake-hardware"})
+        send(version, "POST", "/v1/nodes", {"name": "x/y", "driver": "fake-hardware"})
+        send(version, "POST", "/v1/nodes", {"driver": "fake-hardware", "uuid": ident(2), "power_interface": "nosuch"})
+        get("/v1/nodes/" + name)
+        get("/v1/nodes/" + node)
+        get("/v1/nodes?fields=uuid,name,provision_state,driver_internal_info&provision_state=enroll")
+        get("/v1/nodes/detail")
+        get("/v1/nodes/detail?limit=1&sort_key=uuid&sort_dir=desc&marker=" + node)
+        get(f"/v1/nodes/{node}/validate")
+        send(version, "POST", "/v1/ports", {"node_uuid": node, "address": f"52:54:00:6a:{number:02x}:01",
+                                              "pxe_enabled": True, "uuid": ident(3)})
+        send(version, "POST", "/v1/ports", {"node_uuid": node, "address": f"52:54:00:6a:{number:02x}:01"})
+        get("/v1/ports?fields=node_uuid,address&address=" + f"52:54:00:6a:{number:02x}:01")
+        get("/v1/ports/detail?node_uuid=" + node)
+        get(f"/v1/nodes/{node}/ports/detail")
+        get("/v1/ports/" + ident(3))
+        send(version, "PATCH", "/v1/ports/" + ident(3), [{"op": "replace", "path": "/pxe_enabled", "value": False}])
+        patch = lambda *ops: send(version, "PATCH", "/v1/nodes/" + node, list(ops))
+        patch({"op": "replace", "path": "/name", "value": name + "-x"})
+        patch({"op": "replace", "path": "/name", "value": name})
+        patch(add("/instance_info/image_source", "http://192.0.2.1/i.qcow2"),
+              add("/instance_info/image_os_hash_algo", "sha256"),
+              add("/instance_info/image_os_hash_value", "00"),
+              add("/instance_info/image_checksum", "http://192.0.2.1/i.md5"),
+              add("/instance_info/image_disk_format", "qcow2"),
+              add("/instance_info/capabilities", {"boot_mode": "uefi"}),
+              add("/instance_uuid", ident(4)),
+              {"op": "replace", "path": "/driver_info/deploy_kernel", "value": "http://192.0.2.1/k2"})
+        patch({"op": "remove", "path": "/instance_info/nosuch"})
+        patch({"op": "replace", "path": "/driver_info", "value": {"redfish_password": "other"}})
+        patch({"op": "test", "path": "/name", "value": name})
+        patch(add("/properties/root_device", {"name": "/dev/sda"}))
+        patch({"op": "replace", "path": "/provision_state", "value": "active"})
+        patch(add("/disable_power_off", False))
+        patch({"op": "replace", "path": "/firmware_interface", "value": "no-firmware"})
+        send(version, "PATCH", "/v1/nodes/" + ident(99), [add("/extra/a", 1)])
+        provision = lambda target, **more: send(version, "PUT", f"/v1/nodes/{node}/states/provision",
+                                                {"target": target, **more})
+
+        def settle():
+            record.add("raw", version, "settle", node, state=service.settle(node))
+            get(f"/v1/nodes/{node}/states")
+
+        provision("nosuch")
+        provision("active")
+        provision("manage")
+        settle()
+        send(version, "PUT", f"/v1/nodes/{node}/states/raid", {"logical_disks": [{"size_gb": 50, "raid_level": "1"}]})
+        send(version, "PUT", f"/v1/nodes/{node}/states/raid", {"logical_disks": [{"size_gb": 0, "raid_level": "x"}]})
+        send(version, "PUT", f"/v1/nodes/{node}/states/raid", {})
+        provision("inspect")
+        settle()
+        get(f"/v1/nodes/{node}/inventory")
+        get(f"/v1/nodes/{node}/bios?detail=True")
+        get(f"/v1/nodes/{node}/bios")
+        get(f"/v1/nodes/{node}/firmware")
+        provision("clean", clean_steps=CLEAN)
+        settle()
+        provision("clean", clean_steps=UNKNOWN)
+        settle()
+        provision("clean", clean_steps=[{"interface": "nosuch", "step": "x"}])
+        provision("clean")
+        send(version, "DELETE", f"/v1/nodes/{node}/maintenance")
+        provision("manage")
+        settle()
+        provision("provide")
+        settle()
+        power = lambda target, **more: send(version, "PUT", f"/v1/nodes/{node}/states/power", {"target": target, **more})
+        power("power on")
+        settle()
+        power("rebooting")
+        settle()
+        power("soft power off", timeout=30)
+        settle()
+        power("nosuch")
+        power("power off", timeout=0)
+        get(f"/v1/nodes/{node}/management/boot_device/supported")
+        send(version, "PUT", f"/v1/nodes/{node}/management/boot_device", {"boot_device": "pxe", "persistent": False})
+        get(f"/v1/nodes/{node}/management/boot_device")
+        send(version, "PUT", f"/v1/nodes/{node}/states/secure_boot", {"target": True})
+        send(version, "PUT", f"/v1/nodes/{node}/states/boot_mode", {"target": "bios"})
+        send(version, "PUT", f"/v1/nodes/{node}/states/boot_mode", {"target": "nosuch"})
+        settle()
+        get(f"/v1/nodes/{node}/vifs")
+        send(version, "POST", f"/v1/nodes/{node}/vifs", {"id": ident(5)})
+        get(f"/v1/nodes/{node}/vifs")
+        send(version, "DELETE", f"/v1/nodes/{node}/vifs/{ident(5)}")
+        get(f"/v1/nodes/{node}/vmedia")
+        send(version, "POST", f"/v1/nodes/{node}/vmedia", {"device_type": "cdrom", "image_url": "http://192.0.2.1/i.iso"})
+        settle()
+        send(version, "DELETE", f"/v1/nodes/{node}/vmedia")
+        settle()
+        provision("active", deploy_steps=STEPS)
+        provision("active", configdrive="http://192.0.2.1/config")
+        settle()
+        get(f"/v1/nodes/{node}")
+        patch({"op": "replace", "path": "/instance_uuid", "value": ident(6)})
+        send(version, "DELETE", "/v1/nodes/" + node)
+        send(version, "PUT", f"/v1/nodes/{node}/maintenance", {"reason": "metal3"})
+        get(f"/v1/nodes/{node}?fields=maintenance,maintenance_reason,fault")
+        send(version, "DELETE", f"/v1/nodes/{node}/maintenance")
+        provision("service", service_steps=[{"interface": "firmware", "step": "update",
+                                             "args": {"settings": [{"component": "bios", "url": "http://192.0.2.1/b"}]}}])
+        settle()
+        provision("abort")
+        settle()
+        send(version, "DELETE", f"/v1/nodes/{node}/maintenance")
+        provision("rebuild")
+        settle()
+        provision("deleted")
+        settle()
+        send(version, "POST", "/v1/allocations", {"resource_class": "metal3", "name": f"claim-{number}", "uuid": ident(7),
+                                                    "candidate_nodes": [node], "extra": {"a": "b"}})
+        record.add("raw", version, "settle", node, state=service.settle(node))
+        for _ in range(100):
+            found = service.request("GET", "/v1/allocations/" + ident(7), "1.115")[2]
+            if not isinstance(found, dict) or found.get("state") != "allocating":
+                break
+        get("/v1/allocations/" + ident(7))
+        get("/v1/allocations?resource_class=metal3")
+        send(version, "DELETE", "/v1/allocations/" + ident(7))
+        get(f"/v1/nodes/{node}/history")
+        get(f"/v1/nodes/{node}/management/indicators")
+        get(f"/v1/nodes/{node}/children")
+        get("/v1/shards")
+        get("/v1/portgroups/detail")
+        get("/v1/volume/connectors?detail=True")
+        get("/v1/volume/targets?detail=True")
+        get("/v1/deploy_templates?detail=True")
+        get("/v1/runbooks?detail=True")
+        get("/v1/chassis/detail")
+        send(version, "POST", "/v1/events", {"events": [{"event": "network.bind_port", "port_id": ident(8),
+                                                           "mac_address": "52:54:00:00:00:01", "status": "ACTIVE"}]})
+        send(version, "POST", "/v1/events", {"events": [{"event": "nosuch"}]})
+        send(version, "PUT", f"/v1/nodes/{node}/traits", {"traits": ["CUSTOM_X", "HW_CPU_X86_VMX"]})
+        get(f"/v1/nodes/{node}/traits")
+        send(version, "DELETE", f"/v1/nodes/{node}/traits")
+        send(version, "DELETE", "/v1/ports/" + ident(3))
+        send(version, "DELETE", "/v1/nodes/" + node)
+        send(version, "DELETE", "/v1/nodes/" + node)
