@@ -13,9 +13,9 @@ use bessemer_model::NodeField;
 use crate::call::{Call, Outcome};
 use crate::{
     boot_mode, chassis, conductors, console, drivers, healthcheck, history, indicators,
-    maintenance, management, node_create, node_delete, node_patch, nodes, openapi, ports, ports_write,
-    power, provision, raid, ramdisk, root, states, timeline, traits, validate, vendor_passthru,
-    vmedia,
+    maintenance, management, node_create, node_delete, node_patch, nodes, openapi, ports,
+    ports_write, power, provision, raid, ramdisk, root, states, timeline, traits, validate,
+    vendor_passthru, vmedia,
 };
 
 /// Oldest and newest version: 1.1 and 1.115.

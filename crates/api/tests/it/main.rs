@@ -8,6 +8,5 @@ mod goldens;
 mod lists;
 mod misuse;
 mod openapi;
-mod records;
 mod service;
 mod whole;
