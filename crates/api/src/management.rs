@@ -18,7 +18,9 @@ pub async fn get_boot_device(call: Call) -> Outcome {
 pub async fn set_boot_device(call: Call) -> Outcome {
     let args = Args::of_body(&call, &["boot_device", "persistent"])?;
     args.require("boot_device")?;
-    let device = args.string("boot_device")?.unwrap_or_default();
+    let device = args
+        .string("boot_device")?
+        .unwrap_or_else(|| "None".to_owned());
     let persistent = args.boolean("persistent")?.unwrap_or(false);
     let node = call.node().await?;
     call.conductor()

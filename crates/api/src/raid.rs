@@ -22,13 +22,10 @@ fn refused(fault: Fault) -> ApiFault {
 
 pub async fn set(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
-    if call.body.is_empty() {
-        return Err(ApiFault::invalid(
-            "Missing mandatory parameter: target_raid_config",
-        ));
-    }
+    // no body, or null, clears it like an empty object
     let config = match body::json(&call.body)? {
         Value::Object(config) => config,
+        Value::Null => serde_json::Map::new(),
         other => {
             return Err(ApiFault::invalid(format!(
                 "Expected types <class 'dict'> for target_raid_config: {}",

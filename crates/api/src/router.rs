@@ -209,7 +209,7 @@ async fn dispatch(
         Err(fault) => return finish_fault(fault, Minor(MIN_MINOR)),
     };
     if version.0 < endpoint.since {
-        return finish_fault(too_old(endpoint), version);
+        return finish_fault(too_old(endpoint, version), version);
     }
     match call(state, access, (route, endpoint), params, version, request).await {
         Ok(call) => match answered(call, route, endpoint).await {
@@ -274,7 +274,7 @@ fn method_not_allowed(route: &Route) -> ApiFault {
         .with_header(header::ALLOW, allowed.join(", "))
 }
 
-fn too_old(endpoint: &Endpoint) -> ApiFault {
+fn too_old(endpoint: &Endpoint, version: Minor) -> ApiFault {
     match endpoint.below {
         Below::NotFound => ApiFault::not_found("Resource could not be found."),
         Below::NotYet => ApiFault::not_found(format!(
@@ -282,7 +282,10 @@ fn too_old(endpoint: &Endpoint) -> ApiFault {
             endpoint.since
         )),
         Below::Unsupported => ApiFault::not_found("The API is not supported for this version"),
-        Below::Unrouted => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
+        Below::Unreadable if version.0 >= 89 => {
+            ApiFault::not_found("The resource could not be found.")
+        }
+        Below::Unrouted | Below::Unreadable => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
         Below::NotAcceptable => ApiFault::not_acceptable(),
     }
 }

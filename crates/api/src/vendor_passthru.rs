@@ -65,6 +65,17 @@ pub async fn node_call(call: Call) -> Outcome {
     Ok(answer(reply))
 }
 
+/// A verb other than GET on `methods`: that is then the name of a method.
+pub async fn node_call_methods(mut call: Call) -> Outcome {
+    call.params.push(("method".into(), "methods".into()));
+    node_call(call).await
+}
+
+pub async fn driver_call_methods(mut call: Call) -> Outcome {
+    call.params.push(("method".into(), "methods".into()));
+    driver_call(call).await
+}
+
 pub async fn driver_methods(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let methods = call

@@ -56,6 +56,8 @@ pub enum Below {
     NotYet,
     /// 404 as for an unknown path.
     Unrouted,
+    /// 404 as for an unknown path below 1.89, when nothing was there, 404 from the resource from then on.
+    Unreadable,
     /// 406
     NotAcceptable,
 }
@@ -188,10 +190,10 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/nodes/{ident}/vendor_passthru/methods" [
         on!(Get "baremetal:node:vendor_passthru" vendor_passthru::node_methods),
-        on!(Post "baremetal:node:vendor_passthru" vendor_passthru::node_call),
-        on!(Put "baremetal:node:vendor_passthru" vendor_passthru::node_call),
-        on!(Patch "baremetal:node:vendor_passthru" vendor_passthru::node_call),
-        on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call),
+        on!(Post "baremetal:node:vendor_passthru" vendor_passthru::node_call_methods),
+        on!(Put "baremetal:node:vendor_passthru" vendor_passthru::node_call_methods),
+        on!(Patch "baremetal:node:vendor_passthru" vendor_passthru::node_call_methods),
+        on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call_methods),
     ]),
     route!("/v1/nodes/{ident}/vendor_passthru/{method}" [
         on!(Get "baremetal:node:vendor_passthru" vendor_passthru::node_call),
@@ -201,7 +203,7 @@ pub static ROUTES: &[Route] = &[
         on!(Delete "baremetal:node:vendor_passthru" vendor_passthru::node_call),
     ]),
     route!("/v1/nodes/{ident}/vmedia" [
-        on!(Get "baremetal:node:vmedia:get" vmedia::get since 93 Unrouted),
+        on!(Get "baremetal:node:vmedia:get" vmedia::get since 93 Unreadable),
         on!(Post "baremetal:node:vmedia:attach" vmedia::attach since 89 Unrouted),
         on!(Delete "baremetal:node:vmedia:detach" vmedia::detach since 89 Unrouted),
     ]),
@@ -269,10 +271,10 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/drivers/{driver}/vendor_passthru/methods" [
         on!(Get "baremetal:driver:vendor_passthru" vendor_passthru::driver_methods),
-        on!(Post "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
-        on!(Put "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
-        on!(Patch "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
-        on!(Delete "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),
+        on!(Post "baremetal:driver:vendor_passthru" vendor_passthru::driver_call_methods),
+        on!(Put "baremetal:driver:vendor_passthru" vendor_passthru::driver_call_methods),
+        on!(Patch "baremetal:driver:vendor_passthru" vendor_passthru::driver_call_methods),
+        on!(Delete "baremetal:driver:vendor_passthru" vendor_passthru::driver_call_methods),
     ]),
     route!("/v1/drivers/{driver}/vendor_passthru/{method}" [
         on!(Get "baremetal:driver:vendor_passthru" vendor_passthru::driver_call),

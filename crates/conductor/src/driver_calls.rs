@@ -4,16 +4,22 @@
 //! operation of flow `call`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bessemer_drivers::{Hardware, Indicators, VendorMethod, VendorReply};
 use bessemer_model::{Class, Fault, FaultKind, Node, NodeHealthFault, NodeId, Object};
-use bessemer_store::NodeChange;
+use bessemer_store::{NodeChange, StoreError};
 use serde_json::{Value, json};
 
 use crate::error_text;
 use crate::flow::DriverCall;
 use crate::service::Conductor;
-use crate::verbs::{api_event, known, submit};
+use crate::verbs::{api_event, known, try_submit};
+
+/// A call that comes while another is still carried out waits so long for it, as upstream does by its defaults of
+/// `[conductor] node_locked_retry_attempts` and `node_locked_retry_interval`.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A call of a vendor method.
 #[derive(Debug, Clone)]
@@ -96,9 +102,21 @@ fn with_power(node: &Node, what: &str) -> Result<(), Fault> {
 impl Conductor {
     /// The node with its interfaces, when no operation holds it.
     async fn free(&self, id: NodeId) -> Result<(Node, Hardware), Fault> {
-        let node = self.unlocked(id).await?;
+        let node = self.unlocked_soon(id).await?;
         let hardware = self.shared.drivers.hardware(&node)?;
         Ok((node, hardware))
+    }
+
+    async fn unlocked_soon(&self, id: NodeId) -> Result<Node, Fault> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.unlocked(id).await {
+                Err(fault) if fault.kind == FaultKind::Locked && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     async fn seen(&self, id: NodeId) -> Result<(Node, Hardware), Fault> {
@@ -115,7 +133,22 @@ impl Conductor {
             node.last_error = None;
             Ok(())
         });
-        submit(&self.shared, node, known("call")?, args, &asked, forget).await
+        let flow = known("call")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (args, forget) = (args.clone(), Arc::clone(&forget));
+            match try_submit(&self.shared, node, flow, args, &asked, forget).await {
+                // Another call, which ends soon, or a lease that was taken since the node was read.
+                Err(error)
+                    if Instant::now() < deadline
+                        && (matches!(&error, StoreError::OperationOpen { flow: open, .. } if open == flow.name)
+                            || matches!(error, StoreError::Locked { .. })) =>
+                {
+                    tokio::time::sleep(LOOK).await;
+                }
+                ended => return ended.map_err(|e| error_text::store(&e)),
+            }
+        }
     }
 
     /// `PUT states/raid`.
@@ -199,7 +232,7 @@ impl Conductor {
         if node.console_enabled == enabled {
             return Ok(());
         }
-        let node = self.unlocked(id).await?;
+        let node = self.unlocked_soon(id).await?;
         self.start(&node, DriverCall::Console { enabled }).await
     }
 
@@ -320,7 +353,7 @@ impl Conductor {
         let (mut node, hardware) = self.seen(id).await?;
         let method = chosen(hardware.vendor.methods(), &request)?;
         if method.exclusive {
-            node = self.unlocked(id).await?;
+            node = self.unlocked_soon(id).await?;
         }
         let env = &self.shared.environment;
         hardware

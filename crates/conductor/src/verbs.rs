@@ -7,7 +7,9 @@ use bessemer_model::provision::{StateKind, transition, verb};
 use bessemer_model::{
     Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget, Timestamp,
 };
-use bessemer_store::{NewOperation, NodeChange, SignalKind, TimelineEvent, TimelineSource};
+use bessemer_store::{
+    NewOperation, NodeChange, SignalKind, StoreError, TimelineEvent, TimelineSource,
+};
 use serde_json::{Value, json};
 
 use crate::context::apply_event;
@@ -50,6 +52,19 @@ pub(crate) async fn submit(
     asked: &str,
     change: NodeChange,
 ) -> Result<(), Fault> {
+    try_submit(shared, node, flow, args, asked, change)
+        .await
+        .map_err(|e| error_text::store(&e))
+}
+
+pub(crate) async fn try_submit(
+    shared: &Shared,
+    node: &Node,
+    flow: &Flow,
+    args: Value,
+    asked: &str,
+    change: NodeChange,
+) -> Result<(), StoreError> {
     let operation = NewOperation {
         id: OperationId::random(),
         flow: flow.name.to_owned(),
@@ -66,8 +81,7 @@ pub(crate) async fn submit(
             change,
             api_event(format!("{asked} requested")),
         )
-        .await
-        .map_err(|e| error_text::store(&e))?;
+        .await?;
     shared.wake.notify_one();
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod bad_image;
 mod bad_input;
 mod crash;
+mod driver_api;
 mod harness;
 mod interventions;
 mod kill;

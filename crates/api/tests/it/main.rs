@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod authentication;
+mod compare;
 mod conductor;
 mod fuzz;
 mod goldens;

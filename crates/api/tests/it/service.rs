@@ -6,11 +6,11 @@ use std::time::Duration;
 use bessemer_api::{ApiState, router};
 use bessemer_config::Config;
 use bessemer_store::{Settings, Store};
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::BodyExt;
+use http::Request;
 use serde_json::Value;
-use tower::ServiceExt;
 
+pub use crate::compare::Reply;
+use crate::compare::ask;
 use crate::conductor::{TestConductor, catalogue};
 
 pub const HOST: &str = "127.0.0.1:16385";
@@ -21,20 +21,7 @@ pub struct Service {
     pub conductor: Arc<TestConductor>,
 }
 
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
-}
-
 impl Reply {
-    pub fn json(&self) -> Value {
-        if self.text.is_empty() {
-            return Value::Null;
-        }
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
-    }
-
     /// The inner object of a refusal.
     pub fn refusal(&self) -> Value {
         let whole = self.json();
@@ -80,14 +67,7 @@ impl Service {
     }
 
     pub async fn send(&self, request: Request<axum::body::Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        ask(&self.router, request).await
     }
 
     /// A request at a version, with a JSON body when there is one.
