@@ -21,6 +21,7 @@ use crate::{
 /// Every hardware type. A new one is a row here and its file.
 pub const HARDWARE_TYPES: &[&HardwareType] = &[
     &hw::ipmi::IPMI,
+    &hw::ipmi::INTEL_IPMI,
     &hw::fake::FAKE_HARDWARE,
     &hw::manual::MANUAL_MANAGEMENT,
 ];
@@ -76,7 +77,8 @@ implementations! {
     }
     Management management_interface ManagementInterface {
         "fake" => management::fake::FakeManagement,
-        "ipmitool" => management::ipmitool::IpmitoolManagement,
+        "intel-ipmitool" => management::ipmitool::IpmitoolManagement::INTEL,
+        "ipmitool" => management::ipmitool::IpmitoolManagement::PLAIN,
         "noop" => management::noop::NoopManagement,
     }
     Network network_interface NetworkInterface {

@@ -47,7 +47,6 @@ const MISSING: &[(K, &str, &str)] = &[
     (K::Inspect, "idrac-redfish", "issue 6"),
     (K::Inspect, "redfish", "issue 6"),
     (K::Management, "idrac-redfish", "issue 6"),
-    (K::Management, "intel-ipmitool", "issue 6"),
     (K::Management, "redfish", "issue 6"),
     (K::Network, "flat", "later: Neutron"),
     (K::Network, "ironic-networking", "later: switch ports"),
@@ -84,9 +83,10 @@ impl Service {
     async fn over(database: bessemer_store::testing::Database) -> Self {
         let mut config = Config::dev();
         config.default.host = "localhost".into();
-        config.default.enabled_hardware_types = ["fake-hardware", "ipmi", "manual-management"]
-            .map(str::to_owned)
-            .to_vec();
+        config.default.enabled_hardware_types =
+            ["fake-hardware", "ipmi", "intel-ipmi", "manual-management"]
+                .map(str::to_owned)
+                .to_vec();
         // by name: then `agent` is the default, as in the service that was recorded
         config.default.enabled_inspect_interfaces =
             Some(["fake", "agent", "no-inspect"].map(str::to_owned).to_vec());
@@ -348,6 +348,8 @@ async fn ipmi_calls_reach_the_bmc() {
         })
         .await;
 
+    // what is off has nothing to interrupt
+    bmc.chassis.set_on(true);
     let management = "/v1/nodes/real/management";
     let nmi = service
         .send("PUT", &format!("{management}/inject_nmi"), json!({}))

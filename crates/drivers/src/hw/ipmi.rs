@@ -24,3 +24,25 @@ pub const IPMI: HardwareType = HardwareType {
     ],
     any: false,
 };
+
+/// `intel-ipmi`: as `ipmi`, with a step for Speed Select.
+pub const INTEL_IPMI: HardwareType = HardwareType {
+    name: "intel-ipmi",
+    description: "Servers with Intel's board management",
+    interfaces: &[
+        (K::Bios, common::BIOS),
+        (K::Boot, common::BOOT),
+        (K::Console, common::CONSOLE),
+        (K::Deploy, common::DEPLOY),
+        (K::Firmware, common::FIRMWARE),
+        (K::Inspect, common::INSPECT),
+        (K::Management, &["intel-ipmitool"]),
+        (K::Network, common::NETWORK),
+        (K::Power, &["ipmitool"]),
+        (K::Raid, common::RAID),
+        (K::Rescue, common::RESCUE),
+        (K::Storage, common::STORAGE),
+        (K::Vendor, &["ipmitool", "no-vendor"]),
+    ],
+    any: false,
+};

@@ -2,14 +2,27 @@
 
 use async_trait::async_trait;
 use bessemer_ipmi::BootDevice;
-use bessemer_model::{Fault, InterfaceKind, Node};
+use bessemer_model::{Fault, InterfaceKind, Node, Object};
+use serde_json::Value;
 
 use crate::bmc::IPMI_PROPERTIES;
 use crate::interface::{
-    Environment, Interface, ManagementInterface, Persistence, Property, boot_mode, info_bool,
+    DriverStep, Environment, Interface, ManagementInterface, Persistence, Property, StepCall,
+    StepResult, StepRun, boot_mode, info_bool, step,
 };
+use crate::vendor::ipmitool::send;
 
-pub struct IpmitoolManagement;
+pub struct IpmitoolManagement {
+    /// Intel's boards have one step more.
+    intel: bool,
+}
+
+impl IpmitoolManagement {
+    /// `ipmitool`
+    pub const PLAIN: Self = Self { intel: false };
+    /// `intel-ipmitool`
+    pub const INTEL: Self = Self { intel: true };
+}
 
 const DEVICES: &[(&str, BootDevice)] = &[
     ("pxe", BootDevice::Pxe),
@@ -19,13 +32,53 @@ const DEVICES: &[(&str, BootDevice)] = &[
     ("safe", BootDevice::Safe),
 ];
 
+/// Step that chooses the configuration of Intel's Speed Select Technology.
+const SPEED_SELECT: &str = "configure_intel_speedselect";
+/// Its configurations.
+const SPEED_SELECT_CONFIGS: [(&str, u8); 3] = [("0x00", 0), ("0x01", 1), ("0x02", 2)];
+/// More CPUs no board has.
+const MAX_SOCKETS: u64 = 16;
+
+/// Configuration and number of CPU sockets of a call of [`SPEED_SELECT`].
+fn speed_select(args: &Object) -> Result<(u8, u8), Fault> {
+    let given = args.get("intel_speedselect_config");
+    let (_, config) = SPEED_SELECT_CONFIGS
+        .iter()
+        .find(|(name, _)| given.and_then(Value::as_str) == Some(name))
+        .ok_or_else(|| {
+            Fault::invalid(format!(
+                "intel_speedselect_config is one of the texts 0x00, 0x01 and 0x02, not {}.",
+                given.unwrap_or(&Value::Null)
+            ))
+        })?;
+    let sockets = match args.get("socket_count") {
+        None => Some(1),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(other) => other.as_u64(),
+    };
+    let sockets = sockets
+        .filter(|n| (1..=MAX_SOCKETS).contains(n))
+        .and_then(|n| u8::try_from(n).ok())
+        .ok_or_else(|| {
+            Fault::invalid(format!(
+                "socket_count is a number of CPU sockets from 1 to {MAX_SOCKETS}."
+            ))
+        })?;
+    Ok((*config, sockets))
+}
+
+#[async_trait]
 impl Interface for IpmitoolManagement {
     fn kind(&self) -> InterfaceKind {
         InterfaceKind::Management
     }
 
     fn name(&self) -> &'static str {
-        "ipmitool"
+        if self.intel {
+            "intel-ipmitool"
+        } else {
+            "ipmitool"
+        }
     }
 
     fn properties(&self) -> &'static [Property] {
@@ -34,6 +87,47 @@ impl Interface for IpmitoolManagement {
 
     fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
         env.bmcs.validate(node)
+    }
+
+    fn deploy_steps(&self) -> Vec<DriverStep> {
+        if !self.intel {
+            return Vec::new();
+        }
+        // Upstream's has priority 200, by which it runs in every deploy, without the argument that it needs.
+        vec![
+            step(SPEED_SELECT, "management", 0, StepRun::OutOfBand)
+                .arg(
+                    "intel_speedselect_config",
+                    true,
+                    "Configuration of Speed Select: 0x00, 0x01 or 0x02.",
+                )
+                .arg(
+                    "socket_count",
+                    false,
+                    "Number of CPU sockets; 1 when absent.",
+                ),
+        ]
+    }
+
+    async fn run_step(
+        &self,
+        env: &Environment,
+        node: &Node,
+        call: StepCall<'_>,
+    ) -> Result<StepResult, Fault> {
+        if !self.intel || call.step != SPEED_SELECT {
+            return Err(Fault::unsupported(format!(
+                "management interface {} has no step {} (node {}).",
+                self.name(),
+                call.step,
+                node.label()
+            )));
+        }
+        let (config, sockets) = speed_select(call.args)?;
+        for socket in 0..sockets {
+            send(env, node, 0x2c, 0x41, vec![0x04, 0x00, socket, config]).await?;
+        }
+        Ok(StepResult::done())
     }
 }
 
@@ -146,5 +240,36 @@ impl ManagementInterface for IpmitoolManagement {
             .with(node, |bmc| async move { bmc.device_id().await })
             .await?;
         Ok(vendor(id.manufacturer_id).map(str::to_owned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::speed_select;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn arguments_of_speed_select() {
+        let check = |args: Value, want: Result<(u8, u8), &str>| {
+            let got = speed_select(args.as_object().unwrap());
+            match want {
+                Ok(want) => assert_eq!(got.unwrap(), want, "{args}"),
+                Err(part) => assert!(got.unwrap_err().text.contains(part), "{args}"),
+            }
+        };
+        check(json!({"intel_speedselect_config": "0x02"}), Ok((2, 1)));
+        check(
+            json!({"intel_speedselect_config": "0x00", "socket_count": "4"}),
+            Ok((0, 4)),
+        );
+        check(json!({}), Err("0x00, 0x01 and 0x02"));
+        check(json!({"intel_speedselect_config": 1}), Err("not 1"));
+        for sockets in [json!(0), json!(-1), json!(17), json!("x"), json!(1.5)] {
+            check(
+                json!({"intel_speedselect_config": "0x00", "socket_count": sockets}),
+                Err("from 1 to 16"),
+            );
+        }
     }
 }

@@ -114,7 +114,8 @@ fn warm(args: &Object) -> bool {
     }
 }
 
-async fn send(
+/// Sends one raw command and wants completion code 0.
+pub(crate) async fn send(
     env: &Environment,
     node: &Node,
     netfn: u8,
