@@ -104,7 +104,8 @@ impl Service {
             store: store.clone(),
             conductor: Arc::new(InProcess(conductor.clone())),
             config: Arc::new(config),
-        });
+        })
+        .unwrap();
         let running = tokio::spawn({
             let stop = stop.clone();
             async move { conductor.run(stop).await }
