@@ -229,8 +229,13 @@ async fn answered(
     guard(&call, route, endpoint).await?;
     let must_ask = call.policed() && left_to_handler(route, endpoint);
     let asked = Arc::clone(&call.asked);
+    let requester = call.caller.requester();
     let answering = AssertUnwindSafe((endpoint.handler)(call)).catch_unwind();
-    let outcome = answering.await.unwrap_or_else(|_panic| {
+    let answered = match requester {
+        Some(requester) => requester.asks(answering).await,
+        None => answering.await,
+    };
+    let outcome = answered.unwrap_or_else(|_panic| {
         tracing::error!(
             route = route.path,
             "BUG: a request made its handler panic; the request was refused, nothing else is harmed"

@@ -99,8 +99,10 @@ def everybody(method, path, body=None, **more):
 def settle(node):
     until = time.time() + 120
     while True:
-        now = json.loads(step("system-admin", "GET", f"/v1/nodes/{node}?fields=reservation,target_power_state",
-                              keep=False)[1])
+        status, text = step("system-admin", "GET", f"/v1/nodes/{node}?fields=reservation,target_power_state", keep=False)
+        if status != 200:
+            raise SystemExit(f"{node}: {status} {text}")
+        now = json.loads(text)
         if not now["reservation"] and not now["target_power_state"]:
             return
         if time.time() > until:

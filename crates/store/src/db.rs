@@ -27,6 +27,11 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../migrations/sqlite/0001_first.sql"),
     ),
     (
+        5,
+        "requesters",
+        include_str!("../migrations/sqlite/0005_requesters.sql"),
+    ),
+    (
         6,
         "orders",
         include_str!("../migrations/sqlite/0006_orders.sql"),
@@ -37,6 +42,11 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         1,
         "first",
         include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        5,
+        "requesters",
+        include_str!("../migrations/postgres/0005_requesters.sql"),
     ),
     (
         6,

@@ -20,6 +20,7 @@ mod node_list;
 mod operation;
 mod port;
 mod reader;
+mod requester;
 mod session;
 mod sql;
 mod store;
@@ -29,6 +30,7 @@ mod types;
 mod writer;
 
 pub use error::StoreError;
+pub use requester::Requester;
 pub use store::Store;
 pub use types::{
     BootKind, BootRow, Claimed, ConductorRow, DhcpLease, HistoryRow, NewOperation, NodeChange,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::list::Conditions;
 use crate::node::{self, apply, refuse_open, require};
+use crate::requester::{self, Requester};
 use crate::sql::{Connection, Row, ToValue, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::{
@@ -308,14 +309,24 @@ impl Store {
         node: NodeId,
         operation: NewOperation,
         change: NodeChange,
-        timeline: Vec<TimelineEvent>,
+        mut timeline: Vec<TimelineEvent>,
     ) -> Result<Node, StoreError> {
         let operation = Arc::new(operation);
+        let requester = Requester::present();
+        if let Some(requester) = &requester {
+            for event in &mut timeline {
+                if event.source == TimelineSource::Api {
+                    event.text.push_str(" by ");
+                    event.text.push_str(&requester.shown);
+                }
+            }
+        }
         let events: Arc<[TimelineEvent]> = timeline.into();
+        let requester = Arc::new(requester);
         Ok(self
             .write("submit", Wakes::Engine, move |tx| {
                 let (new, change) = (Arc::clone(&operation), Arc::clone(&change));
-                let events = Arc::clone(&events);
+                let (events, requester) = (Arc::clone(&events), Arc::clone(&requester));
                 Box::pin(async move {
                     let before = require(tx, node).await?;
                     refuse_open(tx, node).await?;
@@ -323,8 +334,8 @@ impl Store {
                     let now = Timestamp::now();
                     tx.execute(
                         "INSERT INTO operation (uuid, node, flow, flow_version, phase, attempt, status, args, \
-                         data, fence, panics, created_at, updated_at) \
-                         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 0, 0, $9, $9)",
+                         data, fence, panics, created_at, updated_at, user_id, project) \
+                         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 0, 0, $9, $9, $10, $11)",
                         args![
                             new.id,
                             node,
@@ -334,7 +345,12 @@ impl Store {
                             OperationStatus::Ready,
                             new.args,
                             new.data,
-                            now
+                            now,
+                            requester.as_ref().as_ref().map(|r| r.user_id.clone()),
+                            requester
+                                .as_ref()
+                                .as_ref()
+                                .and_then(|r| r.project_id.clone())
                         ],
                     )
                     .await
@@ -481,7 +497,8 @@ impl Store {
                         (update.status != OperationStatus::Running).then_some(None::<String>);
                     let after = apply(tx, before, reservation, &change, events).await?;
                     store_outcome(tx, &row, update).await?;
-                    timeline::insert_history(tx, history).await?;
+                    let history = requester::attributed(tx, operation, history).await?;
+                    timeline::insert_history(tx, &history).await?;
                     Ok(after)
                 })
             })

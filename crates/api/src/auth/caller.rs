@@ -68,6 +68,15 @@ impl Caller {
         self
     }
 
+    /// As operations and the history keep it; `None` when nobody is known.
+    pub fn requester(&self) -> Option<bessemer_store::Requester> {
+        Some(bessemer_store::Requester {
+            user_id: self.user_id.clone()?,
+            project_id: self.project_id.clone(),
+            shown: self.shown().unwrap_or_default().to_owned(),
+        })
+    }
+
     /// How people know the caller.
     pub fn shown(&self) -> Option<&str> {
         self.user_name.as_deref().or(self.user_id.as_deref())

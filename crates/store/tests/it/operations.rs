@@ -8,7 +8,7 @@ use bessemer_model::{
 };
 use bessemer_store::testing::on_both;
 use bessemer_store::{
-    HistoryRow, OperationStatus, OperationUpdate, Page, SignalKind, Store, StoreError,
+    HistoryRow, OperationStatus, OperationUpdate, Page, Requester, SignalKind, Store, StoreError,
 };
 use serde_json::json;
 
@@ -710,4 +710,64 @@ async fn changes_are_heard_from_other_controllers() {
         .unwrap();
     store.close().await;
     other.close().await;
+}
+
+/// Who asks for an operation stands in the timeline, and in the history of what it does.
+#[tokio::test]
+async fn requesters_are_remembered() {
+    on_both(async |settings| {
+        let store = Store::open(&settings).await.unwrap();
+        let session = session(&store, "a").await;
+        let page = Page {
+            limit: 10,
+            ..Page::default()
+        };
+        for (name, asked) in [("n1", true), ("n2", false)] {
+            let node = stored(&store, name).await;
+            let submitting = store.submit(node.id, deploy(), nothing(), vec![event("asked")]);
+            if asked {
+                let requester = Requester {
+                    user_id: "u-1".into(),
+                    project_id: Some("p-1".into()),
+                    shown: "jo".into(),
+                };
+                requester.asks(submitting).await.unwrap();
+            } else {
+                submitting.await.unwrap();
+            }
+            let claimed = store
+                .claim(session, FLOWS, Timestamp::now(), 1)
+                .await
+                .unwrap();
+            let operation = claimed[0].operation.id;
+            let entry = HistoryRow {
+                id: HistoryId::random(),
+                node: node.id,
+                conductor: None,
+                created_at: Timestamp::now(),
+                severity: "ERROR".into(),
+                event_type: "deploy".into(),
+                event: "x".into(),
+                user: None,
+            };
+            store
+                .save_outcome(
+                    session,
+                    operation,
+                    1,
+                    update(OperationStatus::Failed),
+                    nothing(),
+                    Vec::new(),
+                    vec![entry],
+                )
+                .await
+                .unwrap();
+            let history = store.list_history(node.id, &page).await.unwrap();
+            assert_eq!(history[0].user.as_deref(), asked.then_some("u-1"));
+            let timeline = store.list_timeline(node.id, None, 10).await.unwrap();
+            let said = timeline.iter().any(|(_, line)| line.text == "asked by jo");
+            assert_eq!(said, asked, "{timeline:?}");
+        }
+    })
+    .await;
 }

@@ -1,0 +1,3 @@
+-- Who asked for an operation: shown in the history of what it does.
+ALTER TABLE operation ADD COLUMN user_id TEXT COLLATE "C";
+ALTER TABLE operation ADD COLUMN project TEXT COLLATE "C";
