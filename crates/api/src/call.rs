@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::ApiState;
-use crate::auth::{Access, Asked, Caller};
+use crate::auth::{Access, Asked, Caller, Ownership};
 use crate::conductor::Conductor;
 use crate::fault::ApiFault;
 use crate::microversion::Minor;
@@ -110,6 +110,24 @@ impl Call {
             )));
         }
         Ok(())
+    }
+
+    /// The node that a part of `old` (a port, a volume) moves to: only between nodes of one owner; the refusal
+    /// tells nothing of a node that the client may not see.
+    pub async fn moved_to(&self, old: &Node, ident: &str) -> Result<Node, ApiFault> {
+        let refused = || {
+            ApiFault::invalid(format!(
+                "Unable to apply the requested node_uuid '{ident}'. Requested value was invalid."
+            ))
+        };
+        let new = self.store().find_node(ident).await?.ok_or_else(refused)?;
+        self.see_node(ident, &Ownership::of(&new))
+            .map_err(|_| refused())?;
+        if new.owner == old.owner {
+            Ok(new)
+        } else {
+            Err(refused())
+        }
     }
 
     /// A line of the node's timeline that says what this call did.

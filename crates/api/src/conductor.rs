@@ -4,7 +4,8 @@
 //! process when both roles run together, over the internal HTTP interface otherwise.
 
 use async_trait::async_trait;
-use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_model::network::VifRequest;
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value};
 
@@ -204,4 +205,22 @@ pub trait Conductor: Send + Sync {
         driver: &str,
         request: VendorRequest,
     ) -> Result<VendorAnswer, Fault>;
+    /// The ids of the VIFs that are attached to the node.
+    async fn vif_list(&self, node: NodeId) -> Result<Vec<String>, Fault>;
+
+    /// Attaches a VIF as the node's network interface does it: 409 when it is attached already or the node is
+    /// locked, 400 without a free port.
+    async fn vif_attach(&self, node: NodeId, vif: VifRequest) -> Result<(), Fault>;
+
+    /// 400 when the VIF is not attached.
+    async fn vif_detach(&self, node: NodeId, vif: &str) -> Result<(), Fault>;
+
+    /// Hands a ramdisk's report to the node's inspection; NotFound (with no detail) when the node does not
+    /// wait for one.
+    async fn continue_inspection(
+        &self,
+        node: NodeId,
+        inventory: Object,
+        plugin_data: Object,
+    ) -> Result<(), Fault>;
 }

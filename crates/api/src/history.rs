@@ -1,6 +1,7 @@
 //! `/v1/nodes/{ident}/history`.
 
-use bessemer_store::{HistoryRow, Page, SortDirection};
+use bessemer_model::HistoryId;
+use bessemer_store::HistoryRow;
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
@@ -42,27 +43,16 @@ const DETAIL: &str = "uuid,created_at,severity,event_type,event,conductor,user,p
 pub async fn get(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let node = call.node().await?;
-    let wanted = call.param("event").to_owned();
-    let mut marker = None;
-    loop {
-        let page = Page {
-            limit: 1000,
-            marker: marker.take(),
-            sort_key: None,
-            direction: SortDirection::Ascending,
-        };
-        let rows = call.store().list_history(node.id, &page).await?;
-        if let Some(row) = rows.iter().find(|row| row.id.to_string() == wanted) {
-            return Ok(Answer::json(&shown(&call, row, true)));
-        }
-        match rows.last() {
-            Some(last) if rows.len() == 1000 => marker = Some(last.id.to_string()),
-            _ => {
-                return Err(ApiFault::not_found(format!(
-                    "Node history record {wanted} could not be found."
-                )));
-            }
-        }
+    let wanted = call.param("event");
+    let found = match wanted.parse::<HistoryId>() {
+        Ok(id) => call.store().get_history(id).await?,
+        Err(_) => None,
+    };
+    match found {
+        Some(row) if row.node == node.id => Ok(Answer::json(&shown(&call, &row, true))),
+        _ => Err(ApiFault::not_found(format!(
+            "Node history record {wanted} could not be found."
+        ))),
     }
 }
 
@@ -80,12 +70,15 @@ fn shown(call: &Call, row: &HistoryRow, detail: bool) -> Value {
         set("conductor", row.conductor.clone().into());
         set("user", row.user.clone().into());
         if call.at_least(113) {
-            set("project", Value::Null);
+            set("project", row.project.clone().into());
         }
         if call.at_least(115) {
-            set("state", Value::Null);
-            set("target_provision_state", Value::Null);
-            set("duration_seconds", Value::Null);
+            set("state", row.state.clone().into());
+            set(
+                "target_provision_state",
+                row.target_provision_state.clone().into(),
+            );
+            set("duration_seconds", row.duration_seconds.into());
         }
     } else if row.event.chars().count() > LONGEST {
         let cut: String = row.event.chars().take(CUT_TO).collect();

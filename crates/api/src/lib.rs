@@ -12,19 +12,25 @@
 
 mod args;
 mod auth;
+mod bios;
 mod body;
 mod boot_mode;
 mod call;
 mod chassis;
+mod children;
 pub mod compat;
 pub mod conductor;
 mod conductors;
 mod console;
 mod drivers;
+mod events;
 mod fault;
+mod firmware;
 mod healthcheck;
 mod history;
 mod indicators;
+mod inspection;
+mod inventory;
 mod json_patch;
 mod links;
 mod maintenance;
@@ -40,16 +46,20 @@ mod node_view;
 mod nodes;
 pub mod openapi;
 mod paging;
+mod portgroups;
+mod portgroups_write;
 mod ports;
 mod ports_write;
 mod power;
 mod provision;
+mod query;
 mod raid;
 mod ramdisk;
 mod root;
 mod router;
 mod schema;
 mod serve;
+mod shards;
 mod states;
 mod stream;
 mod timeline;
@@ -57,7 +67,11 @@ mod traits;
 mod validate;
 mod vendor_passthru;
 pub mod versions;
+mod vifs;
 mod vmedia;
+mod volume;
+mod volume_connectors;
+mod volume_targets;
 
 use std::sync::Arc;
 
@@ -79,6 +93,8 @@ pub struct ApiState {
 
 /// Parsers of outside bytes as fuzz functions: each must end and never panic.
 pub mod fuzz {
+    pub use crate::events::fuzz_events;
+    pub use crate::inspection::fuzz_report;
     pub use crate::json_patch::fuzz_json_patch;
     pub use crate::microversion::fuzz_microversion;
     pub use crate::schema::fuzz_node_body;

@@ -389,7 +389,7 @@ fn document(node: &Node) -> Map<String, Value> {
 }
 
 /// Puts secrets back where the client sent the mask that it had read.
-fn keep_secrets(new: &mut Map<String, Value>, old: &Map<String, Value>, instance_info: bool) {
+pub fn keep_secrets(new: &mut Map<String, Value>, old: &Map<String, Value>, instance_info: bool) {
     for (key, value) in new.iter_mut() {
         let Some(before) = old.get(key) else { continue };
         let hidden = is_secret_key(key) || (instance_info && key == "image_url");

@@ -1,13 +1,15 @@
 //! `GET /v1/ports`, `/v1/ports/detail`, `/v1/ports/{port}`, and the ports of a node.
 
-use bessemer_model::{NodeId, Port};
+use bessemer_model::{NodeId, Port, PortgroupId};
 use bessemer_store::PortFilter;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::paging::{self, Paging, shown};
+use crate::portgroups;
 use crate::schema::is_logical_name;
 use crate::versions::PORT_FIELDS;
 
@@ -23,22 +25,53 @@ const FILTERS: [&str; 7] = [
     "conductor_groups",
 ];
 
+/// What the path narrows a list to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Everything,
+    Node(NodeId),
+    Portgroup(PortgroupId),
+}
+
 pub async fn list(call: Call) -> Outcome {
-    collection(&call, None, false).await
+    collection(&call, Below::Everything, false).await
 }
 
 pub async fn detail(call: Call) -> Outcome {
-    collection(&call, None, true).await
+    collection(&call, Below::Everything, true).await
 }
 
 pub async fn list_of_node(call: Call) -> Outcome {
     let node = call.node().await?.id;
-    collection(&call, Some(node), false).await
+    collection(&call, Below::Node(node), false).await
 }
 
 pub async fn detail_of_node(call: Call) -> Outcome {
     let node = call.node().await?.id;
-    collection(&call, Some(node), true).await
+    collection(&call, Below::Node(node), true).await
+}
+
+pub async fn list_of_portgroup(call: Call) -> Outcome {
+    let group = portgroups::seen(&call).await?.id;
+    collection(&call, Below::Portgroup(group), false).await
+}
+
+pub async fn detail_of_portgroup(call: Call) -> Outcome {
+    let group = portgroups::seen(&call).await?.id;
+    collection(&call, Below::Portgroup(group), true).await
+}
+
+/// `GET /v1/nodes/{ident}/portgroups/{portgroup}/ports`
+pub async fn list_of_portgroup_of_node(call: Call) -> Outcome {
+    let node = call.node().await?.id;
+    let group = portgroups::seen(&call).await?;
+    if group.node != node {
+        return Err(ApiFault::not_found(format!(
+            "Portgroup {} could not be found.",
+            call.param("portgroup")
+        )));
+    }
+    collection(&call, Below::Portgroup(group.id), false).await
 }
 
 /// `GET /v1/ports/{port}`
@@ -106,7 +139,7 @@ fn fields_of_version(call: &Call, fields: &[String]) -> Result<(), ApiFault> {
     }
 }
 
-async fn collection(call: &Call, of_node: Option<NodeId>, whole: bool) -> Outcome {
+async fn collection(call: &Call, below: Below, whole: bool) -> Outcome {
     let mut known: Vec<&str> = FILTERS.iter().chain(&paging::ARGUMENTS).copied().collect();
     if !whole {
         known.extend(["fields", "detail"]);
@@ -128,25 +161,18 @@ async fn collection(call: &Call, of_node: Option<NodeId>, whole: bool) -> Outcom
     {
         return Err(ApiFault::not_acceptable());
     }
-    if let Some(group) = args.uuid_or_name("portgroup")? {
-        if !call.at_least(24) {
-            return Err(ApiFault::not_acceptable());
-        }
-        // there are no port groups yet
-        return Err(ApiFault::not_found(format!(
-            "Portgroup {group} could not be found."
-        )));
+    let by_group = args.uuid_or_name("portgroup")?;
+    if by_group.is_some() && !call.at_least(24) {
+        return Err(ApiFault::not_acceptable());
     }
-    if args.get("shard").is_some() && !call.at_least(82) {
+    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+    let (shards, groups) = (args.list("shard")?, args.list("conductor_groups")?);
+    if shards.is_some() && !call.at_least(82) {
         return Err(ApiFault::needs_version(82));
     }
-    for name in ["shard", "description_contains", "conductor_groups"] {
-        if args.get(name).is_some() {
-            return Err(ApiFault::invalid(format!(
-                "Filtering ports by {name} is not supported by this version."
-            )));
-        }
-    }
+    let description_contains = args
+        .string("description_contains")?
+        .filter(|t| !t.is_empty());
     if let (None, Some(ident)) = (&by_uuid, &by_ident)
         && !call.at_least(5)
         && uuid::Uuid::parse_str(ident).is_err()
@@ -158,15 +184,40 @@ async fn collection(call: &Call, of_node: Option<NodeId>, whole: bool) -> Outcom
     } else {
         paging::wanted_fields(call, &args, &LIST)?
     };
-    let node = match (of_node, by_uuid.or(by_ident)) {
-        (Some(id), _) => Some(id),
-        (None, Some(ident)) => Some(call.node_by_ident(&ident).await?.id),
-        (None, None) => None,
+    let by_node = by_uuid.or(by_ident);
+    let (on_node, on_group) = (
+        matches!(below, Below::Node(_)) || by_node.is_some(),
+        matches!(below, Below::Portgroup(_)) || by_group.is_some(),
+    );
+    let exclusive = [on_node, on_group, given(&shards)];
+    if exclusive.iter().filter(|f| **f).count() > 1 {
+        return Err(ApiFault::new(
+            StatusCode::FORBIDDEN,
+            "Operation not permitted.",
+        ));
+    }
+    if given(&groups) && (on_node || on_group || address.is_some()) {
+        return Err(ApiFault::invalid(
+            "Filtering by conductor_groups cannot be combined with node_ident, portgroup_ident, or node address filters.",
+        ));
+    }
+    let portgroup = match (below, by_group) {
+        (Below::Portgroup(id), _) => Some(id),
+        (_, Some(ident)) => Some(portgroups::by_ident(call, &ident).await?.id),
+        (_, None) => None,
+    };
+    let node = match (below, by_node) {
+        (Below::Node(id), _) => Some(id),
+        (_, Some(ident)) => Some(call.node_by_ident(&ident).await?.id),
+        (_, None) => None,
     };
     let filter = PortFilter {
         node,
         address,
-        portgroup: None,
+        portgroup,
+        description_contains,
+        shards: shards.filter(|l| !l.is_empty()),
+        conductor_groups: groups.filter(|l| !l.is_empty()),
         project,
     };
     let ports = call

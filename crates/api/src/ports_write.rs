@@ -1,6 +1,9 @@
 //! `POST /v1/ports`, `PATCH` and `DELETE /v1/ports/{port}`.
 
-use bessemer_model::{MacAddress, Node, Object, Port, PortId, ProvisionState, Timestamp};
+use bessemer_model::{
+    MacAddress, Node, Object, Port, PortId, Portgroup, ProvisionState, Timestamp, network,
+};
+use bessemer_store::StoreError;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -106,13 +109,23 @@ pub async fn create(call: Call) -> Outcome {
         _ => fault,
     })?;
     version_of_members(&call, &map)?;
-    if let Some(group) = map.get("portgroup_uuid").and_then(Value::as_str) {
-        return Err(ApiFault::invalid(format!(
-            "Portgroup {group} could not be found."
+    let group = portgroup(&call, &map).await?;
+    if group.as_ref().is_some_and(|g| g.node != node.id) {
+        return Err(ApiFault::invalid(
+            "Port can not be added to a portgroup belonging to a different node.",
+        ));
+    }
+    smart_nic(&map)?;
+    network_name(map.get("physical_network"))?;
+    if let Some(group) = &group
+        && !group.standalone_ports_supported
+        && map.get("pxe_enabled").and_then(Value::as_bool) == Some(true)
+    {
+        return Err(ApiFault::conflict(format!(
+            "Port group {} doesn't support standalone ports. This port cannot be created as a member of that portgroup as the port's 'pxe_enabled' field was set to True.",
+            group.id
         )));
     }
-    network_name(map.get("physical_network"))?;
-    smart_nic(&map)?;
     unlocked(&node)?;
     let id = match map.get("uuid").and_then(Value::as_str) {
         Some(text) => text
@@ -131,7 +144,7 @@ pub async fn create(call: Call) -> Outcome {
         internal_info: Object::new(),
         local_link_connection: Object::new(),
         pxe_enabled: true,
-        portgroup: None,
+        portgroup: group.map(|g| g.id),
         physical_network: None,
         is_smartnic: false,
         vendor: None,
@@ -141,7 +154,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut port, &map);
-    call.store().create_port(&port).await?;
+    call.store().create_port(&port).await.map_err(of_the_body)?;
     call.store()
         .add_timeline(node.id, call.event(format!("port {address} added")))
         .await?;
@@ -169,9 +182,12 @@ pub async fn patch(call: Call) -> Outcome {
         }
     }
     let before = find(&call).await?;
-    let (node, port) = patched(&call, &before, &patch).await?;
+    let (node, port, group) = patched(&call, &before, &patch).await?;
     rules(&call, &node, &before, &port, &patch)?;
-    call.store().update_port(&port).await?;
+    if let Some(group) = &group {
+        membership(&call, &node, &before, &port, group, &patch)?;
+    }
+    call.store().update_port(&port).await.map_err(of_the_body)?;
     let after = call.store().get_port(port.id).await?.unwrap_or(port);
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
@@ -180,23 +196,21 @@ async fn patched(
     call: &Call,
     before: &Port,
     patch: &[Operation],
-) -> Result<(Node, Port), ApiFault> {
+) -> Result<(Node, Port, Option<Portgroup>), ApiFault> {
     let mut document = view_whole(before);
     json_patch::apply(&mut document, patch)?;
+    let old = call.node_by_ident(&before.node.to_string()).await?;
     let node = match document.get("node_uuid").and_then(Value::as_str) {
-        Some(text) if text == before.node.to_string() => call.node_by_ident(text).await?,
-        Some(text) => new_node(call, before, text).await?,
-        None => call.node_by_ident(&before.node.to_string()).await?,
+        Some(text) if text != before.node.to_string() => call.moved_to(&old, text).await?,
+        _ => old,
     };
     document.insert("node_uuid".into(), node.id.to_string().into());
+    // before the members are checked: what is no UUID is no port group either
+    let group = portgroup(call, &document).await?;
     let document = SCHEMA.check("patch", Value::Object(document))?;
-    if let Some(group) = document.get("portgroup_uuid").and_then(Value::as_str) {
-        return Err(ApiFault::invalid(format!(
-            "Portgroup {group} could not be found."
-        )));
-    }
     let mut port = before.clone();
     port.node = node.id;
+    port.portgroup = group.as_ref().map(|g| g.id);
     port.address = address_of(&document)?;
     // what the patch has removed falls back to its default
     port.name = None;
@@ -208,7 +222,62 @@ async fn patched(
     port.category = None;
     assign(&mut port, &document);
     port.updated_at = Some(Timestamp::now());
-    Ok((node, port))
+    Ok((node, port, group))
+}
+
+/// The port group that the members name.
+///
+/// # Errors
+/// 400 for one that does not exist: an error of the body, not of the path.
+async fn portgroup(call: &Call, map: &Map<String, Value>) -> Result<Option<Portgroup>, ApiFault> {
+    match map.get("portgroup_uuid").and_then(Value::as_str) {
+        None | Some("") => Ok(None),
+        Some(ident) => crate::portgroups::by_ident(call, ident)
+            .await
+            .map(Some)
+            .map_err(|fault| fault.with_status(StatusCode::BAD_REQUEST)),
+    }
+}
+
+/// What is gone in the meantime is an error of the body too.
+fn of_the_body(error: StoreError) -> ApiFault {
+    match error {
+        StoreError::NotFound {
+            what: "Portgroup" | "Node",
+            ..
+        } => ApiFault::invalid(error.to_string()),
+        other => other.into(),
+    }
+}
+
+/// What a port group asks of the ports in it.
+fn membership(
+    call: &Call,
+    node: &Node,
+    before: &Port,
+    port: &Port,
+    group: &Portgroup,
+    patch: &[Operation],
+) -> Result<(), ApiFault> {
+    if call.at_least(102) && json_patch::touches(patch, "/physical_network") {
+        return Err(ApiFault::invalid(
+            "physical_network cannot be changed while the port belongs to a portgroup.",
+        ));
+    }
+    let joins = before.pxe_enabled != port.pxe_enabled || before.portgroup != port.portgroup;
+    if group.standalone_ports_supported
+        || !network::keeps_vifs(node)
+        || !(joins || network::tenant_vif(&port.internal_info).is_some())
+    {
+        return Ok(());
+    }
+    match network::stands_alone(port, "was", "the") {
+        None => Ok(()),
+        Some(why) => Err(ApiFault::conflict(format!(
+            "Port group {} doesn't support standalone ports. This port {} cannot be  a member of that port group because of: {why}",
+            group.id, port.id
+        ))),
+    }
 }
 
 /// The members that a patch may touch.
@@ -231,24 +300,6 @@ fn view_whole(port: &Port) -> Map<String, Value> {
     match map {
         Value::Object(map) => map,
         _ => Map::new(),
-    }
-}
-
-/// A port moves only between nodes of one owner; the refusal tells nothing.
-async fn new_node(call: &Call, before: &Port, ident: &str) -> Result<Node, ApiFault> {
-    let refused = || {
-        ApiFault::invalid(format!(
-            "Unable to apply the requested node_uuid '{ident}'. Requested value was invalid."
-        ))
-    };
-    let old = call.node_by_ident(&before.node.to_string()).await?;
-    let new = call.store().find_node(ident).await?.ok_or_else(refused)?;
-    call.see_node(ident, &Ownership::of(&new))
-        .map_err(|_| refused())?;
-    if new.owner == old.owner {
-        Ok(new)
-    } else {
-        Err(refused())
     }
 }
 
@@ -312,14 +363,12 @@ pub async fn delete(call: Call) -> Outcome {
     let port = call.store().get_port(id).await?.ok_or_else(missing)?;
     let node = call.node_by_ident(&port.node.to_string()).await?;
     unlocked(&node)?;
-    if let Some(vif) = port
-        .internal_info
-        .get("tenant_vif_port_id")
-        .and_then(Value::as_str)
+    if network::keeps_vifs(&node)
         && !node.maintenance
+        && let Some(vif) = network::current_vif(&port.internal_info)
     {
         return Err(ApiFault::conflict(format!(
-            "Cannot delete the port {id} as it is bound to VIF {vif} for tenant use."
+            "Cannot delete the port {id} as it is bound to VIF {vif} for use."
         )));
     }
     call.store().delete_port(id).await?;
@@ -332,8 +381,8 @@ pub async fn delete(call: Call) -> Outcome {
     Ok(Answer::no_content())
 }
 
-/// Ports of a node that is being worked on do not change.
-fn unlocked(node: &Node) -> Result<(), ApiFault> {
+/// Ports, port groups and volumes of a node that is being worked on do not change.
+pub fn unlocked(node: &Node) -> Result<(), ApiFault> {
     match &node.reservation {
         None => Ok(()),
         Some(holder) => Err(ApiFault::conflict(format!(

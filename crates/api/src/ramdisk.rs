@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
+use crate::conductor::LookupAnswer;
 use crate::fault::ApiFault;
 
 /// What the agent is shown of its node.
@@ -22,7 +23,7 @@ const LOOKUP_FIELDS: [NodeField; 4] = [
 
 const STATUSES: [&str; 3] = ["start", "end", "error"];
 
-fn enabled(call: &Call, path: &str) -> Result<(), ApiFault> {
+pub fn enabled(call: &Call, path: &str) -> Result<(), ApiFault> {
     if call.config().api.enable_ramdisk_endpoints {
         return Ok(());
     }
@@ -60,6 +61,11 @@ pub async fn lookup(call: Call) -> Outcome {
             }
             _ => fault.into(),
         })?;
+    Ok(Answer::json(&lookup_answer(&call, &found)))
+}
+
+/// What the ramdisk is told of its node.
+pub fn lookup_answer(call: &Call, found: &LookupAnswer) -> Value {
     let mut node = Map::new();
     for field in LOOKUP_FIELDS {
         if !call.at_least(crate::versions::node_field_since(field)) {
@@ -74,10 +80,10 @@ pub async fn lookup(call: Call) -> Outcome {
         "links".into(),
         call.links(&format!("nodes/{}", found.node.id)),
     );
-    Ok(Answer::json(&json!({
+    json!({
         "node": node,
-        "config": config(&call, &found.agent_token),
-    })))
+        "config": config(call, &found.agent_token),
+    })
 }
 
 /// Settings for the agent. Metrics are named because upstream's agent sets its own by them; there are none.

@@ -19,7 +19,7 @@ use crate::body;
 use crate::call::{Answer, AnswerBody, Call};
 use crate::fault::{ApiFault, Shape, VersionHeaders};
 use crate::microversion::{MAXIMUM, MINIMUM, Minor, REQUESTED, negotiate};
-use crate::versions::{Below, Endpoint, MAX_MINOR, MIN_MINOR, ROUTES, Route};
+use crate::versions::{Below, BodySize, Endpoint, MAX_MINOR, MIN_MINOR, ROUTES, Route};
 
 /// `.json` at the end of a path is dropped below this version.
 const DOT_JSON_UNTIL: u16 = 91;
@@ -291,6 +291,7 @@ fn too_old(endpoint: &Endpoint, version: Minor) -> ApiFault {
             ApiFault::not_found("The resource could not be found.")
         }
         Below::Unrouted | Below::Unreadable => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
+        Below::NoShards => ApiFault::not_found("The API version does not allow shards"),
         Below::NotAcceptable => ApiFault::not_acceptable(),
     }
 }
@@ -305,10 +306,10 @@ async fn call(
 ) -> Result<Call, ApiFault> {
     let (parts, incoming) = request.into_parts();
     let api = &state.config.api;
-    let kib = if route.large_body {
-        api.max_json_body_size_provision
-    } else {
-        api.max_json_body_size
+    let kib = match route.body {
+        BodySize::Ordinary => api.max_json_body_size,
+        BodySize::Provision => api.max_json_body_size_provision,
+        BodySize::Inspection => api.max_json_body_size_inspection,
     };
     let limit = usize::try_from(kib)
         .unwrap_or(usize::MAX)

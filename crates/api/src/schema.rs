@@ -14,6 +14,7 @@ pub enum Type {
     Null,
     Object,
     Array,
+    Integer,
 }
 
 impl Type {
@@ -24,10 +25,17 @@ impl Type {
             Self::Null => "null",
             Self::Object => "object",
             Self::Array => "array",
+            Self::Integer => "integer",
         }
     }
 
     fn fits(self, value: &Value) -> bool {
+        if let (Self::Integer, Value::Number(number)) = (self, value) {
+            // 1.0 is an integer to JSON's schemas
+            return number.as_i64().is_some()
+                || number.as_u64().is_some()
+                || number.as_f64().is_some_and(|f| f.fract() == 0.0);
+        }
         matches!(
             (self, value),
             (Self::String, Value::String(_))
@@ -102,6 +110,11 @@ pub const fn uuid(name: &'static str) -> Member {
     member(name, &[Type::String, Type::Null], Convert::Uuid)
 }
 
+/// A whole number.
+pub const fn integer(name: &'static str) -> Member {
+    member(name, &[Type::Integer], Convert::Nothing)
+}
+
 pub const fn object(name: &'static str) -> Member {
     member(name, &[Type::Object, Type::Null], Convert::Nothing)
 }
@@ -114,6 +127,11 @@ impl Member {
 
     pub const fn at_least(mut self, min: usize) -> Self {
         self.min = min;
+        self
+    }
+
+    pub const fn at_most(mut self, max: usize) -> Self {
+        self.max = Some(max);
         self
     }
 

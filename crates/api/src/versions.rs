@@ -12,10 +12,11 @@ use bessemer_model::NodeField;
 
 use crate::call::{Call, Outcome};
 use crate::{
-    boot_mode, chassis, conductors, console, drivers, healthcheck, history, indicators,
-    maintenance, management, node_create, node_delete, node_patch, nodes, openapi, ports,
-    ports_write, power, provision, raid, ramdisk, root, states, timeline, traits, validate,
-    vendor_passthru, vmedia,
+    bios, boot_mode, chassis, children, conductors, console, drivers, events, firmware,
+    healthcheck, history, indicators, inspection, inventory, maintenance, management, node_create,
+    node_delete, node_patch, nodes, openapi, portgroups, portgroups_write, ports, ports_write,
+    power, provision, raid, ramdisk, root, shards, states, timeline, traits, validate,
+    vendor_passthru, vifs, vmedia, volume, volume_connectors, volume_targets,
 };
 
 /// Oldest and newest version: 1.1 and 1.115.
@@ -54,6 +55,8 @@ pub enum Below {
     Unsupported,
     /// 404 from the resource that names the version.
     NotYet,
+    /// 404 from the resource that names the shards.
+    NoShards,
     /// 404 as for an unknown path.
     Unrouted,
     /// 404 as for an unknown path below 1.89, when nothing was there, 404 from the resource from then on.
@@ -77,14 +80,24 @@ pub struct Endpoint {
     pub partial: &'static str,
 }
 
+/// How large a body may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodySize {
+    /// `[api] max_json_body_size`
+    Ordinary,
+    /// `[api] max_json_body_size_provision`
+    Provision,
+    /// `[api] max_json_body_size_inspection`
+    Inspection,
+}
+
 /// One path.
 pub struct Route {
     /// Below `/v1`, except `/`, `/v1` and `/healthcheck`. `{name}` is a segment.
     pub path: &'static str,
     /// No authentication.
     pub public: bool,
-    /// Bodies may be as large as `[api] max_json_body_size_provision`.
-    pub large_body: bool,
+    pub body: BodySize,
     pub endpoints: &'static [Endpoint],
 }
 
@@ -113,13 +126,16 @@ macro_rules! on {
 
 macro_rules! route {
     ($path:literal [$($endpoint:expr),* $(,)?]) => {
-        Route { path: $path, public: false, large_body: false, endpoints: &[$($endpoint),*] }
+        Route { path: $path, public: false, body: BodySize::Ordinary, endpoints: &[$($endpoint),*] }
     };
     (public $path:literal [$($endpoint:expr),* $(,)?]) => {
-        Route { path: $path, public: true, large_body: false, endpoints: &[$($endpoint),*] }
+        Route { path: $path, public: true, body: BodySize::Ordinary, endpoints: &[$($endpoint),*] }
     };
     (large $path:literal [$($endpoint:expr),* $(,)?]) => {
-        Route { path: $path, public: false, large_body: true, endpoints: &[$($endpoint),*] }
+        Route { path: $path, public: false, body: BodySize::Provision, endpoints: &[$($endpoint),*] }
+    };
+    (report $path:literal [$($endpoint:expr),* $(,)?]) => {
+        Route { path: $path, public: true, body: BodySize::Inspection, endpoints: &[$($endpoint),*] }
     };
 }
 
@@ -218,26 +234,82 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/nodes/{ident}/ports" [on!(Get "baremetal:port:list_all" ports::list_of_node)]),
     route!("/v1/nodes/{ident}/ports/detail" [on!(Get "baremetal:port:list_all" ports::detail_of_node)]),
+    route!("/v1/nodes/{ident}/vifs" [
+        on!(Get "baremetal:node:vif:list" vifs::list since 28 Unrouted),
+        on!(Post "baremetal:node:vif:attach" vifs::attach since 28 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/vifs/{vif}" [
+        on!(Delete "baremetal:node:vif:detach" vifs::detach since 28 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/portgroups" [
+        on!(Get "baremetal:portgroup:list_all" portgroups::list_of_node since 24 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/portgroups/detail" [
+        on!(Get "baremetal:portgroup:list_all" portgroups::detail_of_node since 24 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/portgroups/{portgroup}/ports" [
+        on!(Get "baremetal:port:list_all" ports::list_of_portgroup_of_node since 24 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/volume" [
+        on!(Get "baremetal:volume:get" volume::root_of_node since 32 Unsupported),
+    ]),
+    route!("/v1/nodes/{ident}/volume/connectors" [
+        on!(Get "baremetal:volume:list_all" volume_connectors::list_of_node since 32 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/volume/targets" [
+        on!(Get "baremetal:volume:list_all" volume_targets::list_of_node since 32 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/bios" [
+        on!(Get "baremetal:node:bios:get" bios::list since 40 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/bios/{setting}" [
+        on!(Get "baremetal:node:bios:get" bios::get since 40 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/firmware" [
+        on!(Get "baremetal:node:firmware:get" firmware::list since 86 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/inventory" [
+        on!(Get "baremetal:node:inventory:get" inventory::get since 81 Unrouted),
+    ]),
+    route!("/v1/nodes/{ident}/children" [
+        on!(Get "baremetal:node:get" children::list since 83 NotFound),
+    ]),
     route!("/v1/nodes/{ident}/history" [
         on!(Get "baremetal:node:history:get" history::list since 78 Unrouted),
     ]),
     route!("/v1/nodes/{ident}/history/{event}" [
-        on!(Get "baremetal:node:history:get" history::get since 78 Unrouted
-            partial "project, state, target_provision_state and duration_seconds are null"),
+        on!(Get "baremetal:node:history:get" history::get since 78 Unrouted),
     ]),
     route!("/v1/nodes/{ident}/timeline" [on!(Get "baremetal:node:history:get" timeline::list)]),
 
     route!("/v1/ports" [
-        on!(Get "baremetal:port:list_all" ports::list
-            partial "filters shard, portgroup, conductor_groups and description_contains"),
-        on!(Post "baremetal:port:create" ports_write::create partial "port groups"),
+        on!(Get "baremetal:port:list_all" ports::list),
+        on!(Post "baremetal:port:create" ports_write::create),
     ]),
-    route!("/v1/ports/detail" [on!(Get "baremetal:port:list_all" ports::detail
-        partial "filters shard, portgroup, conductor_groups and description_contains")]),
+    route!("/v1/ports/detail" [on!(Get "baremetal:port:list_all" ports::detail)]),
     route!("/v1/ports/{port}" [
         on!(Get "baremetal:port:get" ports::get),
-        on!(Patch "baremetal:port:update" ports_write::patch partial "port groups"),
+        on!(Patch "baremetal:port:update" ports_write::patch),
         on!(Delete "baremetal:port:delete" ports_write::delete),
+    ]),
+
+    route!("/v1/portgroups" [
+        on!(Get "baremetal:portgroup:list_all" portgroups::list since 23 Unsupported),
+        on!(Post "baremetal:portgroup:create" portgroups_write::create since 23 Unsupported),
+    ]),
+    route!("/v1/portgroups/detail" [
+        on!(Get "baremetal:portgroup:list_all" portgroups::detail since 23 Unsupported),
+    ]),
+    route!("/v1/portgroups/{portgroup}" [
+        on!(Get "baremetal:portgroup:get" portgroups::get since 23 Unsupported),
+        on!(Patch "baremetal:portgroup:update" portgroups_write::patch since 23 Unsupported),
+        on!(Delete "baremetal:portgroup:delete" portgroups_write::delete since 23 Unsupported),
+    ]),
+    route!("/v1/portgroups/{portgroup}/ports" [
+        on!(Get "baremetal:port:list_all" ports::list_of_portgroup since 24 Unrouted),
+    ]),
+    route!("/v1/portgroups/{portgroup}/ports/detail" [
+        on!(Get "baremetal:port:list_all" ports::detail_of_portgroup since 24 Unrouted),
     ]),
 
     route!("/v1/chassis" [
@@ -252,6 +324,26 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/chassis/{chassis}/nodes" [on!(Get "baremetal:node:list_all" nodes::list_of_chassis)]),
     route!("/v1/chassis/{chassis}/nodes/detail" [on!(Get "baremetal:node:list_all" nodes::detail_of_chassis)]),
+
+    route!("/v1/volume" [on!(Get "baremetal:volume:get" volume::root since 32 Unsupported)]),
+    route!("/v1/volume/connectors" [
+        on!(Get "baremetal:volume:list_all" volume_connectors::list since 32 Unrouted),
+        on!(Post "baremetal:volume:create" volume_connectors::create since 32 Unrouted),
+    ]),
+    route!("/v1/volume/connectors/{connector}" [
+        on!(Get "baremetal:volume:get" volume_connectors::get since 32 Unrouted),
+        on!(Patch "baremetal:volume:update" volume_connectors::patch since 32 Unrouted),
+        on!(Delete "baremetal:volume:delete" volume_connectors::delete since 32 Unrouted),
+    ]),
+    route!("/v1/volume/targets" [
+        on!(Get "baremetal:volume:list_all" volume_targets::list since 32 Unrouted),
+        on!(Post "baremetal:volume:create" volume_targets::create since 32 Unrouted),
+    ]),
+    route!("/v1/volume/targets/{target}" [
+        on!(Get "baremetal:volume:get" volume_targets::get since 32 Unrouted),
+        on!(Patch "baremetal:volume:update" volume_targets::patch since 32 Unrouted),
+        on!(Delete "baremetal:volume:delete" volume_targets::delete since 32 Unrouted),
+    ]),
 
     route!("/v1/drivers" [on!(Get "baremetal:driver:get" drivers::list)]),
     route!("/v1/drivers/{driver}" [on!(Get "baremetal:driver:get" drivers::get)]),
@@ -289,8 +381,15 @@ pub static ROUTES: &[Route] = &[
         on!(Get "baremetal:conductor:get" conductors::get since 49 Unsupported),
     ]),
 
+    route!("/v1/shards" [on!(Get "baremetal:shards:get" shards::list since 82 NoShards)]),
+    route!("/v1/events" [on!(Post "baremetal:events:post" events::post since 54 Unsupported)]),
+
     route!(public "/v1/lookup" [on!(Get "baremetal:driver:ipa_lookup" ramdisk::lookup since 22 NotFound)]),
     route!(public "/v1/heartbeat/{ident}" [on!(Post "baremetal:node:ipa_heartbeat" ramdisk::heartbeat since 22 NotFound)]),
+    // since 84, and at exactly 1.1: it refuses the versions between itself
+    route!(report "/v1/continue_inspection" [
+        on!(Post "baremetal:driver:ipa_continue_inspection" inspection::post),
+    ]),
 ];
 
 /// The version in which a node's field came.
@@ -374,6 +473,15 @@ pub const PORT_FIELDS: &[(&str, u16)] = &[
     ("available_for_dynamic_portgroup", 111),
     ("links", 1),
     ("portgroup_uuid", 24),
+];
+
+/// Fields of a port group with the version in which each came.
+pub const PORTGROUP_FIELDS: &[(&str, u16)] = &[
+    ("mode", 26),
+    ("properties", 26),
+    ("physical_network", 102),
+    ("category", 103),
+    ("dynamic_portgroup", 111),
 ];
 
 /// Filters of node lists with the version in which each came; the others always were.

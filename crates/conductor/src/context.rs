@@ -204,6 +204,16 @@ impl Context {
             event_type: event_type.to_owned(),
             event: event.into(),
             user: None,
+            project: None,
+            state: Some(self.node.provision_state.as_str().to_owned()),
+            target_provision_state: self
+                .node
+                .target_provision_state
+                .map(|state| state.as_str().to_owned()),
+            duration_seconds: self
+                .node
+                .provision_updated_at
+                .map(|since| Timestamp::now().0.saturating_sub(since.0) / 1_000_000),
         });
     }
 
@@ -326,6 +336,10 @@ pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
     let row = transition(node.provision_state, event).map_err(|refused| {
         Fault::new(FaultKind::InvalidState, Class::Never, refused.to_string())
     })?;
+    if node.provision_state != row.to {
+        // the store sets it too; here for what is recorded before the save
+        node.provision_updated_at = Some(Timestamp::now());
+    }
     node.provision_state = row.to;
     match row.target {
         Target::Set(state) => node.target_provision_state = Some(state),

@@ -19,10 +19,12 @@ mod heartbeat;
 mod image_check;
 mod outcome;
 mod power_sync;
+mod report;
 mod service;
 mod settings;
 mod steps;
 mod verbs;
+mod vif;
 
 pub use agent_client::AgentClient;
 pub use context::{Context, Data};

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use bessemer_drivers::{Catalogue, Drivers, Environment, Persistence};
-use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_model::network::VifRequest;
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp};
 use bessemer_store::{Store, StoreError};
 use bessemer_wire::HeartbeatBody;
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, Shared};
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
-use crate::{error_text, heartbeat, power_sync};
+use crate::{error_text, heartbeat, power_sync, report, vif};
 
 /// One interface of `GET /v1/nodes/{ident}/validate`.
 #[derive(Debug, Clone)]
@@ -267,5 +268,34 @@ impl Conductor {
         at: Timestamp,
     ) -> Result<(), Fault> {
         heartbeat::heartbeat(&self.shared, node, body, at).await
+    }
+
+    /// # Errors
+    /// See [`vif::list`].
+    pub async fn vif_list(&self, node: NodeId) -> Result<Vec<String>, Fault> {
+        vif::list(&self.shared, node).await
+    }
+
+    /// # Errors
+    /// See [`vif::attach`].
+    pub async fn vif_attach(&self, node: NodeId, request: VifRequest) -> Result<(), Fault> {
+        vif::attach(&self.shared, node, request).await
+    }
+
+    /// # Errors
+    /// See [`vif::detach`].
+    pub async fn vif_detach(&self, node: NodeId, id: &str) -> Result<(), Fault> {
+        vif::detach(&self.shared, node, id).await
+    }
+
+    /// # Errors
+    /// See [`report::accept`].
+    pub async fn continue_inspection(
+        &self,
+        node: NodeId,
+        inventory: Object,
+        plugin_data: Object,
+    ) -> Result<(), Fault> {
+        report::accept(&self.shared, node, inventory, plugin_data).await
     }
 }

@@ -153,6 +153,9 @@ sections! {
         #[reader("api")]
         /// `conductor_group` of a new node that names none.
         default_conductor_group: String = String::new(),
+        #[reader("api")]
+        /// `mode` of a new port group that names none: a mode of Linux' bonding driver.
+        default_portgroup_mode: String = "active-backup".into(),
         #[reader("drivers")]
         /// Hardware types that nodes may use.
         enabled_hardware_types: Vec<String> = list(&["ipmi"]),
@@ -258,6 +261,9 @@ sections! {
         #[reader("api")]
         /// Largest body of a provision request (it may carry a config drive), KiB.
         max_json_body_size_provision: u32 = 65536,
+        #[reader("api")]
+        /// Largest body of an inspection ramdisk's report, KiB.
+        max_json_body_size_inspection: u32 = 16384,
         #[reader("api")]
         /// Let administrators of a project create, and delete, nodes that the project owns.
         project_admin_can_manage_own_nodes: bool = true,

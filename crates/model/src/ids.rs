@@ -51,6 +51,12 @@ ids! {
     ConductorId,
     /// Identifies an entry of a node's history.
     HistoryId,
+    /// Identifies a port group.
+    PortgroupId,
+    /// Identifies a volume connector.
+    VolumeConnectorId,
+    /// Identifies a volume target.
+    VolumeTargetId,
 }
 
 /// A 48-bit MAC address, shown in lower case with colons.

@@ -10,13 +10,17 @@ mod field;
 mod firmware;
 mod ids;
 mod interface;
+mod inventory;
 mod masking;
+pub mod network;
 mod node;
 mod port;
+mod portgroup;
 mod power;
 pub mod provision;
 mod quote;
 mod timestamp;
+mod volume;
 
 pub use bios::BiosSetting;
 pub use chassis::Chassis;
@@ -25,16 +29,19 @@ pub use field::{FieldSource, NodeField};
 pub use firmware::FirmwareComponent;
 pub use ids::{
     ChassisId, ConductorId, HistoryId, MacAddress, MacAddressError, NodeId, OperationId, PortId,
-    SessionId,
+    PortgroupId, SessionId, VolumeConnectorId, VolumeTargetId,
 };
 pub use interface::{InterfaceKind, Interfaces};
+pub use inventory::Inventory;
 pub use masking::{MASK, is_secret_key, masked};
 pub use node::{Node, NodeHealthFault};
 pub use port::Port;
+pub use portgroup::Portgroup;
 pub use power::{PowerState, PowerTarget};
 pub use provision::{Event, ProvisionState, Verb};
 pub use quote::{py_repr, py_str};
 pub use timestamp::Timestamp;
+pub use volume::{VolumeConnector, VolumeTarget};
 
 /// A JSON object as nodes carry it (`properties`, `driver_info`, …). Key order is kept.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -1,6 +1,6 @@
 //! A port: one network interface of a node, known by its MAC address.
 
-use crate::{MacAddress, NodeId, Object, PortId, Timestamp};
+use crate::{MacAddress, NodeId, Object, PortId, PortgroupId, Timestamp};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Port {
@@ -13,7 +13,7 @@ pub struct Port {
     pub internal_info: Object,
     pub local_link_connection: Object,
     pub pxe_enabled: bool,
-    pub portgroup: Option<uuid::Uuid>,
+    pub portgroup: Option<PortgroupId>,
     pub physical_network: Option<String>,
     pub is_smartnic: bool,
     pub vendor: Option<String>,

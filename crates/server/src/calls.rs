@@ -6,7 +6,8 @@ use bessemer_api::conductor::{
     ProvisionRequest, VendorAnswer, VendorRequest,
 };
 use bessemer_conductor::{Conductor, Provision};
-use bessemer_model::{Fault, InterfaceKind, Node, NodeId, PowerTarget, Timestamp};
+use bessemer_model::network::VifRequest;
+use bessemer_model::{Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value};
 
@@ -233,6 +234,29 @@ impl Calls for InProcess {
     ) -> Result<VendorAnswer, Fault> {
         let answer = self.0.driver_vendor_call(driver, asked(request)).await?;
         Ok(answered(answer))
+    }
+
+    async fn vif_list(&self, node: NodeId) -> Result<Vec<String>, Fault> {
+        self.0.vif_list(node).await
+    }
+
+    async fn vif_attach(&self, node: NodeId, vif: VifRequest) -> Result<(), Fault> {
+        self.0.vif_attach(node, vif).await
+    }
+
+    async fn vif_detach(&self, node: NodeId, vif: &str) -> Result<(), Fault> {
+        self.0.vif_detach(node, vif).await
+    }
+
+    async fn continue_inspection(
+        &self,
+        node: NodeId,
+        inventory: Object,
+        plugin_data: Object,
+    ) -> Result<(), Fault> {
+        self.0
+            .continue_inspection(node, inventory, plugin_data)
+            .await
     }
 }
 

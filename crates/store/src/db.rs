@@ -27,6 +27,11 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../migrations/sqlite/0001_first.sql"),
     ),
     (
+        3,
+        "networks and settings",
+        include_str!("../migrations/sqlite/0003_networks_and_settings.sql"),
+    ),
+    (
         5,
         "requesters",
         include_str!("../migrations/sqlite/0005_requesters.sql"),
@@ -42,6 +47,11 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         1,
         "first",
         include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        3,
+        "networks and settings",
+        include_str!("../migrations/postgres/0003_networks_and_settings.sql"),
     ),
     (
         5,

@@ -7,18 +7,23 @@
 //!
 //! The store knows nothing of HTTP, drivers, flows or the network.
 
+mod bios;
 mod boot;
 mod chassis;
 mod db;
 pub mod document;
 mod error;
 mod failure;
+mod firmware;
+mod inventory;
 mod lease;
 mod list;
+mod network;
 mod node;
 mod node_list;
 mod operation;
 mod port;
+mod portgroup;
 mod reader;
 mod requester;
 mod session;
@@ -27,14 +32,17 @@ mod store;
 pub mod testing;
 mod timeline;
 mod types;
+mod volume_connector;
+mod volume_target;
 mod writer;
 
 pub use error::StoreError;
 pub use requester::Requester;
 pub use store::Store;
 pub use types::{
-    BootKind, BootRow, Claimed, ConductorRow, DhcpLease, HistoryRow, NewOperation, NodeChange,
-    NodeFilter, NodeRow, NodeRowRef, Operation, OperationStatus, OperationUpdate, Page, Point,
-    PortFilter, Settings, Signal, SignalKind, SortDirection, TimelineEvent, TimelineSource,
-    WriteProbe,
+    BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow, Network,
+    NetworkChange, NewOperation, NodeChange, NodeFilter, NodeRow, NodeRowRef, Operation,
+    OperationStatus, OperationUpdate, Page, Point, PortFilter, PortgroupFilter, Settings,
+    ShardCount, Signal, SignalKind, SortDirection, Synced, TimelineEvent, TimelineSource,
+    VolumeFilter, WriteProbe,
 };

@@ -80,6 +80,38 @@ impl Conditions {
         self.and(format!("LOWER({column}) LIKE {arg} ESCAPE '\\'"));
     }
 
+    /// Of rows that belong to a node (`column` is its uuid): the node is in one of these shards or conductor
+    /// groups, or its owner or lessee is this project.
+    pub(crate) fn on_node(
+        &mut self,
+        column: &str,
+        shards: Option<&[String]>,
+        conductor_groups: Option<&[String]>,
+        project: Option<&str>,
+    ) {
+        let mut inner = Self {
+            terms: Vec::new(),
+            args: std::mem::take(&mut self.args),
+        };
+        if let Some(shards) = shards {
+            inner.one_of("of.shard", shards);
+        }
+        if let Some(groups) = conductor_groups {
+            inner.one_of("of.conductor_group", groups);
+        }
+        if let Some(project) = project {
+            let arg = inner.arg(project);
+            inner.and(format!("(of.owner = {arg} OR of.lessee = {arg})"));
+        }
+        self.args = std::mem::take(&mut inner.args);
+        if !inner.terms.is_empty() {
+            self.and(format!(
+                "{column} IN (SELECT of.uuid FROM node of{})",
+                inner.text()
+            ));
+        }
+    }
+
     fn text(&self) -> String {
         if self.terms.is_empty() {
             String::new()

@@ -10,7 +10,9 @@ use crate::node_list::{LISTED, conditions};
 use crate::sql::{Connection, Cursor, Row, ToValue, Value, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::timeline;
-use crate::{NodeChange, NodeFilter, Page, StoreError, TimelineEvent, TimelineSource, document};
+use crate::{
+    NodeChange, NodeFilter, Page, ShardCount, StoreError, TimelineEvent, TimelineSource, document,
+};
 
 /// Where a column shows, which decides what a change of it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,7 +328,10 @@ pub(crate) async fn lease_holder(
         .await
 }
 
-async fn refuse_locked(connection: &mut Connection, node: NodeId) -> Result<(), Failure> {
+pub(crate) async fn refuse_locked(
+    connection: &mut Connection,
+    node: NodeId,
+) -> Result<(), Failure> {
     match lease_holder(connection, node).await? {
         None => Ok(()),
         Some(holder) => Err(StoreError::Locked {
@@ -395,11 +400,17 @@ impl Store {
 
     /// By any of the MAC addresses of its ports; `None` when none or more than one node matches.
     pub async fn find_node_by_macs(&self, macs: &[MacAddress]) -> Result<Option<Node>, StoreError> {
+        let mut nodes = self.find_nodes_by_macs(macs).await?;
+        Ok(if nodes.len() == 1 { nodes.pop() } else { None })
+    }
+
+    /// The nodes that have a port with any of these MAC addresses, two at most.
+    pub async fn find_nodes_by_macs(&self, macs: &[MacAddress]) -> Result<Vec<Node>, StoreError> {
         if macs.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut connection = self.reader().await?;
-        let mut nodes = connection
+        Ok(connection
             .rows(
                 format!(
                     "{} LIMIT 2",
@@ -411,8 +422,7 @@ impl Store {
                 macs.iter().map(ToValue::to_value).collect(),
                 read_node,
             )
-            .await?;
-        Ok(if nodes.len() == 1 { nodes.pop() } else { None })
+            .await?)
     }
 
     /// As [`Store::list_node_rows`], with everything.
@@ -485,6 +495,25 @@ impl Store {
         })
         .await?;
         Ok(())
+    }
+
+    /// The shards with the number of their nodes, the largest first.
+    pub async fn list_shards(&self) -> Result<Vec<ShardCount>, StoreError> {
+        let mut connection = self.reader().await?;
+        Ok(connection
+            .rows(
+                "SELECT shard, COUNT(*) FROM node GROUP BY shard \
+                 ORDER BY COUNT(*) DESC, shard ASC NULLS FIRST",
+                Vec::new(),
+                |row| {
+                    let nodes: i64 = row.get(1)?;
+                    Ok(ShardCount {
+                        shard: row.get(0)?,
+                        nodes: u64::try_from(nodes).unwrap_or(0),
+                    })
+                },
+            )
+            .await?)
     }
 
     pub async fn count_nodes(&self) -> Result<u64, StoreError> {

@@ -2,48 +2,34 @@
 
 use std::sync::Arc;
 
-use bessemer_model::{MacAddress, NodeId, Port, PortId};
+use bessemer_model::{Class, Fault, FaultKind, MacAddress, NodeId, Port, PortId, Timestamp};
 
 use crate::failure::Failure;
 use crate::list::{Conditions, Listed, page_rows};
-use crate::node;
-use crate::sql::{Connection, Kind, Row, ToValue, Value, args};
+use crate::sql::{Connection, Kind, ToValue, Value, args, insert_into, update_by_uuid, whole_rows};
 use crate::store::{Store, Wakes};
-use crate::{Page, PortFilter, StoreError};
+use crate::{Page, PortFilter, StoreError, node, portgroup};
 
-macro_rules! port_columns {
-    ($($field:ident $column:literal),* $(,)?) => {
-        const COLUMN_NAMES: &[&str] = &[$($column),*];
-
-        fn read_port(row: &Row) -> Result<Port, Failure> {
-            let mut cursor = row.cursor();
-            Ok(Port { $($field: cursor.take()?),* })
-        }
-
-        fn values(port: &Port) -> Vec<Value> {
-            vec![$(port.$field.to_value()),*]
-        }
-    };
-}
-
-port_columns! {
-    id "uuid",
-    node "node",
-    address "address",
-    name "name",
-    description "description",
-    extra "extra",
-    internal_info "internal_info",
-    local_link_connection "local_link_connection",
-    pxe_enabled "pxe_enabled",
-    portgroup "portgroup",
-    physical_network "physical_network",
-    is_smartnic "is_smartnic",
-    vendor "vendor",
-    category "category",
-    available_for_dynamic_portgroup "available_for_dynamic_portgroup",
-    created_at "created_at",
-    updated_at "updated_at",
+whole_rows! {
+    Port {
+        id "uuid",
+        node "node",
+        address "address",
+        name "name",
+        description "description",
+        extra "extra",
+        internal_info "internal_info",
+        local_link_connection "local_link_connection",
+        pxe_enabled "pxe_enabled",
+        portgroup "portgroup",
+        physical_network "physical_network",
+        is_smartnic "is_smartnic",
+        vendor "vendor",
+        category "category",
+        available_for_dynamic_portgroup "available_for_dynamic_portgroup",
+        created_at "created_at",
+        updated_at "updated_at",
+    }
 }
 
 const LISTED: Listed = Listed {
@@ -74,10 +60,7 @@ const LISTED: Listed = Listed {
 };
 
 fn select(condition: &str) -> String {
-    format!(
-        "SELECT {} FROM port WHERE {condition}",
-        COLUMN_NAMES.join(", ")
-    )
+    format!("SELECT {} FROM port WHERE {condition}", COLUMNS.join(", "))
 }
 
 fn not_found(id: PortId) -> StoreError {
@@ -105,7 +88,7 @@ fn duplicate(failure: Failure, port: &Port) -> Failure {
     .into()
 }
 
-async fn check_node(connection: &mut Connection, id: NodeId) -> Result<(), Failure> {
+pub(crate) async fn check_node(connection: &mut Connection, id: NodeId) -> Result<(), Failure> {
     let found: Option<i64> = connection
         .row("SELECT id FROM node WHERE uuid = $1", args![id], |row| {
             row.get(0)
@@ -117,32 +100,129 @@ async fn check_node(connection: &mut Connection, id: NodeId) -> Result<(), Failu
     }
 }
 
+async fn load(connection: &mut Connection, id: PortId) -> Result<Option<Port>, Failure> {
+    connection.row(select("uuid = $1"), args![id], read).await
+}
+
+/// All of a node, in the order of creation.
+pub(crate) async fn of_node(
+    connection: &mut Connection,
+    node: NodeId,
+) -> Result<Vec<Port>, Failure> {
+    connection
+        .rows(select("node = $1 ORDER BY id"), args![node], read)
+        .await
+}
+
+/// Writes all columns of an existing port.
+pub(crate) async fn write(connection: &mut Connection, port: &Port) -> Result<(), Failure> {
+    let changed = connection
+        .execute(update_by_uuid("port", COLUMNS), values(port))
+        .await
+        .map_err(|failure| duplicate(failure, port))?;
+    if changed == 0 {
+        return Err(not_found(port.id).into());
+    }
+    Ok(())
+}
+
+/// A port that joins a port group, or changes its physical network within one: all ports of a group are of one
+/// node and in one physical network. The first one with a physical network gives it to a group that has none.
+async fn join_portgroup(
+    connection: &mut Connection,
+    port: &Port,
+    before: Option<&Port>,
+) -> Result<(), Failure> {
+    let Some(id) = port.portgroup else {
+        return Ok(());
+    };
+    let same = before.is_some_and(|before| {
+        before.portgroup == port.portgroup
+            && before.physical_network == port.physical_network
+            && before.node == port.node
+    });
+    if same {
+        return Ok(());
+    }
+    let group = portgroup::load(connection, id)
+        .await?
+        .ok_or_else(|| StoreError::NotFound {
+            what: "Portgroup",
+            id: id.to_string(),
+        })?;
+    if group.node != port.node {
+        return Err(Fault::invalid(
+            "Port can not be added to a portgroup belonging to a different node.",
+        )
+        .into());
+    }
+    let others: Vec<Option<String>> = connection
+        .rows(
+            "SELECT DISTINCT physical_network FROM port WHERE portgroup = $1 AND uuid <> $2",
+            args![id, port.id],
+            |row| row.get(0),
+        )
+        .await?;
+    let shown = |network: &Option<String>| network.clone().unwrap_or_else(|| "None".to_owned());
+    let theirs = match others.as_slice() {
+        [] => match (&group.physical_network, &port.physical_network) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => {
+                connection
+                    .execute(
+                        "UPDATE portgroup SET physical_network = $1, updated_at = $2 WHERE uuid = $3",
+                        args![port.physical_network, Timestamp::now(), id],
+                    )
+                    .await?;
+                return Ok(());
+            }
+            (theirs, _) => theirs.clone(),
+        },
+        [one] => one.clone(),
+        several => {
+            let mut names: Vec<String> = several.iter().map(shown).collect();
+            names.sort_unstable();
+            return Err(Fault::new(
+                FaultKind::Internal,
+                Class::Never,
+                format!(
+                    "Port group {id} has member ports with inconsistent physical networks ({}). All ports in a port group must have the same physical network.",
+                    names.join(", ")
+                ),
+            )
+            .into());
+        }
+    };
+    if theirs == port.physical_network {
+        return Ok(());
+    }
+    Err(Fault::conflict(format!(
+        "Port with physical network {} cannot become a member of port group {id} which has ports in physical network {}.",
+        shown(&port.physical_network),
+        shown(&theirs)
+    ))
+    .into())
+}
+
 impl Store {
     async fn one_port(&self, condition: &str, value: Value) -> Result<Option<Port>, StoreError> {
         let mut connection = self.reader().await?;
-        Ok(connection
-            .row(select(condition), vec![value], read_port)
-            .await?)
+        Ok(connection.row(select(condition), vec![value], read).await?)
     }
 
     /// # Errors
-    /// [`StoreError::Duplicate`] for uuid, address or name; [`StoreError::NotFound`] for its node.
+    /// [`StoreError::Duplicate`] for uuid, address or name; [`StoreError::NotFound`] for its node or port
+    /// group; `Refused` for a port group of another node or another physical network.
     pub async fn create_port(&self, port: &Port) -> Result<(), StoreError> {
         let port = Arc::new(port.clone());
         self.write("create_port", Wakes::Nobody, move |tx| {
             let port = Arc::clone(&port);
             Box::pin(async move {
                 check_node(tx, port.node).await?;
-                tx.execute(
-                    format!(
-                        "INSERT INTO port ({}) VALUES ({})",
-                        COLUMN_NAMES.join(", "),
-                        crate::sql::placeholders(1, COLUMN_NAMES.len())
-                    ),
-                    values(&port),
-                )
-                .await
-                .map_err(|failure| duplicate(failure, &port))?;
+                join_portgroup(tx, &port, None).await?;
+                tx.execute(insert_into("port", COLUMNS), values(&port))
+                    .await
+                    .map_err(|failure| duplicate(failure, &port))?;
                 Ok(())
             })
         })
@@ -177,51 +257,36 @@ impl Store {
         conditions.equals("port.node", filter.node);
         conditions.equals("port.address", filter.address);
         conditions.equals("port.portgroup", filter.portgroup);
-        if let Some(project) = &filter.project {
-            let arg = conditions.arg(project);
-            conditions.and(format!(
-                "port.node IN (SELECT of.uuid FROM node of WHERE of.owner = {arg} OR of.lessee = {arg})"
-            ));
+        if let Some(text) = &filter.description_contains {
+            conditions.contains("port.description", text);
         }
+        conditions.on_node(
+            "port.node",
+            filter.shards.as_deref(),
+            filter.conductor_groups.as_deref(),
+            filter.project.as_deref(),
+        );
         let mut connection = self.reader().await?;
-        let select = format!("SELECT {} FROM port", COLUMN_NAMES.join(", "));
-        Ok(page_rows(
-            &mut connection,
-            &LISTED,
-            conditions,
-            page,
-            &select,
-            read_port,
-        )
-        .await?)
+        let select = format!("SELECT {} FROM port", COLUMNS.join(", "));
+        Ok(page_rows(&mut connection, &LISTED, conditions, page, &select, read).await?)
     }
 
-    /// Writes all columns of an existing port, `updated_at` as the caller set it.
+    /// Writes what a client may change of an existing port (`internal_info` stays as it is), `updated_at` as the
+    /// caller set it.
     ///
     /// # Errors
     /// As [`Store::create_port`]; [`StoreError::NotFound`] when the port is gone.
     pub async fn update_port(&self, port: &Port) -> Result<(), StoreError> {
         let port = Arc::new(port.clone());
         self.write("update_port", Wakes::Nobody, move |tx| {
-            let port = Arc::clone(&port);
+            let mut port = Port::clone(&port);
             Box::pin(async move {
                 check_node(tx, port.node).await?;
-                let mut sql = String::from("UPDATE port SET ");
-                for (index, name) in COLUMN_NAMES.iter().enumerate() {
-                    if index > 0 {
-                        sql.push_str(", ");
-                    }
-                    sql.push_str(&format!("{name} = ${}", index + 1));
-                }
-                sql.push_str(" WHERE uuid = $1");
-                let changed = tx
-                    .execute(sql, values(&port))
-                    .await
-                    .map_err(|failure| duplicate(failure, &port))?;
-                if changed == 0 {
-                    return Err(not_found(port.id).into());
-                }
-                Ok(())
+                let before = load(tx, port.id).await?.ok_or_else(|| not_found(port.id))?;
+                join_portgroup(tx, &port, Some(&before)).await?;
+                port.internal_info = before.internal_info;
+                port.created_at = before.created_at;
+                write(tx, &port).await
             })
         })
         .await?;

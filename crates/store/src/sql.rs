@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bessemer_model::provision::ProvisionState;
 use bessemer_model::{
     ChassisId, HistoryId, MacAddress, NodeHealthFault, NodeId, Object, OperationId, PortId,
-    PowerState, SessionId, Timestamp,
+    PortgroupId, PowerState, SessionId, Timestamp, VolumeConnectorId, VolumeTargetId,
 };
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
@@ -143,6 +143,9 @@ columns! {
     ChassisId, Text, |v| v.to_string(), |v| v.parse().ok();
     OperationId, Text, |v| v.to_string(), |v| v.parse().ok();
     SessionId, Text, |v| v.to_string(), |v| v.parse().ok();
+    PortgroupId, Text, |v| v.to_string(), |v| v.parse().ok();
+    VolumeConnectorId, Text, |v| v.to_string(), |v| v.parse().ok();
+    VolumeTargetId, Text, |v| v.to_string(), |v| v.parse().ok();
     HistoryId, Text, |v| v.to_string(), |v| v.parse().ok();
     uuid::Uuid, Text, |v| v.to_string(), |v| v.parse().ok();
     MacAddress, Text, |v| v.to_string(), |v| v.parse().ok();
@@ -452,3 +455,39 @@ pub(crate) fn placeholders(first: usize, count: usize) -> String {
     }
     out
 }
+
+/// `INSERT INTO table (…) VALUES (…)` of all `columns`.
+pub(crate) fn insert_into(table: &str, columns: &[&str]) -> String {
+    format!(
+        "INSERT INTO {table} ({}) VALUES ({})",
+        columns.join(", "),
+        placeholders(1, columns.len())
+    )
+}
+
+/// Writes all `columns`, the first of which is `uuid`, of the row that has that uuid.
+pub(crate) fn update_by_uuid(table: &str, columns: &[&str]) -> String {
+    let set: Vec<String> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| format!("{column} = ${}", index + 1))
+        .collect();
+    format!("UPDATE {table} SET {} WHERE uuid = $1", set.join(", "))
+}
+
+/// The columns of a table whose rows are read and written whole: names, how a row is read, its values.
+macro_rules! whole_rows {
+    ($type:ident { $($field:ident $column:literal),* $(,)? }) => {
+        const COLUMNS: &[&str] = &[$($column),*];
+
+        fn read(row: &$crate::sql::Row) -> Result<$type, $crate::failure::Failure> {
+            let mut cursor = row.cursor();
+            Ok($type { $($field: cursor.take()?),* })
+        }
+
+        fn values(row: &$type) -> Vec<$crate::sql::Value> {
+            vec![$($crate::sql::ToValue::to_value(&row.$field)),*]
+        }
+    };
+}
+pub(crate) use whole_rows;

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use bessemer_model::NodeId;
+use bessemer_model::{HistoryId, NodeId};
 
 use crate::failure::Failure;
 use crate::list::{Conditions, Listed, page_rows};
 use crate::node::not_found;
-use crate::sql::{Connection, Kind, Row, args};
+use crate::sql::{Connection, Kind, args, insert_into, whole_rows};
 use crate::store::{Store, Wakes};
 use crate::{HistoryRow, Page, StoreError, TimelineEvent};
 
@@ -55,20 +55,7 @@ pub(crate) async fn insert_history(
 ) -> Result<(), Failure> {
     for row in rows {
         connection
-            .execute(
-                "INSERT INTO history (uuid, node, conductor, created_at, severity, event_type, event, user_id) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-                args![
-                    row.id,
-                    row.node,
-                    row.conductor,
-                    row.created_at,
-                    row.severity,
-                    row.event_type,
-                    row.event,
-                    row.user
-                ],
-            )
+            .execute(insert_into("history", COLUMNS), values(row))
             .await?;
         connection
             .execute(
@@ -81,18 +68,21 @@ pub(crate) async fn insert_history(
     Ok(())
 }
 
-fn read_history(row: &Row) -> Result<HistoryRow, Failure> {
-    let mut cursor = row.cursor();
-    Ok(HistoryRow {
-        id: cursor.take()?,
-        node: cursor.take()?,
-        conductor: cursor.take()?,
-        created_at: cursor.take()?,
-        severity: cursor.take()?,
-        event_type: cursor.take()?,
-        event: cursor.take()?,
-        user: cursor.take()?,
-    })
+whole_rows! {
+    HistoryRow {
+        id "uuid",
+        node "node",
+        conductor "conductor",
+        created_at "created_at",
+        severity "severity",
+        event_type "event_type",
+        event "event",
+        user "user_id",
+        project "project",
+        state "state",
+        target_provision_state "target_provision_state",
+        duration_seconds "duration_seconds",
+    }
 }
 
 const LISTED: Listed = Listed {
@@ -106,6 +96,14 @@ const LISTED: Listed = Listed {
         ("event", "event", Kind::Text),
         ("conductor", "conductor", Kind::Text),
         ("user", "user_id", Kind::Text),
+        ("project", "project", Kind::Text),
+        ("state", "state", Kind::Text),
+        (
+            "target_provision_state",
+            "target_provision_state",
+            Kind::Text,
+        ),
+        ("duration_seconds", "duration_seconds", Kind::Int),
     ],
 };
 
@@ -190,14 +188,14 @@ impl Store {
         let mut connection = self.reader().await?;
         let mut conditions = Conditions::default();
         conditions.equals("history.node", Some(node));
-        Ok(page_rows(
-            &mut connection,
-            &LISTED,
-            conditions,
-            page,
-            "SELECT uuid, node, conductor, created_at, severity, event_type, event, user_id FROM history",
-            read_history,
-        )
-        .await?)
+        let select = format!("SELECT {} FROM history", COLUMNS.join(", "));
+        Ok(page_rows(&mut connection, &LISTED, conditions, page, &select, read).await?)
+    }
+
+    /// One entry, of whichever node.
+    pub async fn get_history(&self, id: HistoryId) -> Result<Option<HistoryRow>, StoreError> {
+        let mut connection = self.reader().await?;
+        let sql = format!("SELECT {} FROM history WHERE uuid = $1", COLUMNS.join(", "));
+        Ok(connection.row(sql, args![id], read).await?)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bessemer_model::provision::ProvisionState;
 use bessemer_model::{
-    Fault, HistoryId, MacAddress, Node, NodeId, OperationId, SessionId, Timestamp,
+    Fault, HistoryId, MacAddress, Node, NodeId, OperationId, Port, Portgroup, PortgroupId,
+    SessionId, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -93,9 +94,78 @@ pub struct NodeFilter {
 pub struct PortFilter {
     pub node: Option<NodeId>,
     pub address: Option<MacAddress>,
-    pub portgroup: Option<uuid::Uuid>,
+    pub portgroup: Option<PortgroupId>,
+    pub description_contains: Option<String>,
+    /// Of the node.
+    pub shards: Option<Vec<String>>,
+    pub conductor_groups: Option<Vec<String>>,
     /// Owner or lessee of the node.
     pub project: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct PortgroupFilter {
+    pub node: Option<NodeId>,
+    pub address: Option<MacAddress>,
+    /// Of the node.
+    pub shards: Option<Vec<String>>,
+    pub conductor_groups: Option<Vec<String>>,
+    /// Owner or lessee of the node.
+    pub project: Option<String>,
+}
+
+/// Filters of volume connectors and volume targets.
+#[derive(Debug, Clone, Default)]
+pub struct VolumeFilter {
+    pub node: Option<NodeId>,
+    /// Owner or lessee of the node.
+    pub project: Option<String>,
+}
+
+/// A node with its ports and port groups, as they are within one transaction.
+#[derive(Debug, Clone)]
+pub struct Network {
+    pub node: Node,
+    pub ports: Vec<Port>,
+    pub portgroups: Vec<Portgroup>,
+}
+
+/// A change of several ports and port groups of a node at once; as [`NodeChange`]. The node itself is only
+/// read, and no row comes or goes.
+pub type NetworkChange = Arc<dyn Fn(&mut Network) -> Result<(), Fault> + Send + Sync>;
+
+/// What storing a whole set of settings or components did, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synced {
+    pub created: Vec<String>,
+    pub updated: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+/// A firmware component with what the store adds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirmwareRow {
+    pub component: bessemer_model::FirmwareComponent,
+    /// The version at which it was seen first.
+    pub initial_version: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+}
+
+/// A BIOS setting with the times at which it was stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BiosRow {
+    pub setting: bessemer_model::BiosSetting,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+}
+
+/// How many nodes a shard has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardCount {
+    /// `None`: the nodes that are in no shard.
+    pub shard: Option<String>,
+    pub nodes: u64,
 }
 
 /// A node as lists and single answers show it: the stored document (masked, serialised members) and the
@@ -242,10 +312,18 @@ pub enum SignalKind {
     Unhold,
     /// Something else happened that the phase may want to look at (command finished, port appeared).
     Wake,
+    /// The ramdisk has sent what it found: `{"inventory": {…}, "plugin_data": {…}}`.
+    Inspection,
 }
 
 impl SignalKind {
-    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Abort, Self::Unhold, Self::Wake];
+    pub const ALL: [Self; 5] = [
+        Self::Heartbeat,
+        Self::Abort,
+        Self::Unhold,
+        Self::Wake,
+        Self::Inspection,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -254,6 +332,7 @@ impl SignalKind {
             Self::Abort => "abort",
             Self::Unhold => "unhold",
             Self::Wake => "wake",
+            Self::Inspection => "inspection",
         }
     }
 }
@@ -331,7 +410,14 @@ pub struct HistoryRow {
     pub severity: String,
     pub event_type: String,
     pub event: String,
+    /// Who asked for what led to it.
     pub user: Option<String>,
+    pub project: Option<String>,
+    /// The node's provision state when it happened.
+    pub state: Option<String>,
+    pub target_provision_state: Option<String>,
+    /// How long the node had been in that state.
+    pub duration_seconds: Option<i64>,
 }
 
 // ---- conductors, boot, DHCP -------------------------------------------------------------------------

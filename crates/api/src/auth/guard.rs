@@ -1,7 +1,7 @@
 //! The policy of every route, asked before its handler.
 //!
 //! What depends on no object is decided at once. When it depends on one, the object is loaded: the node of
-//! `/v1/nodes/{ident}/...`, or the node of `/v1/ports/{port}`. Three kinds are left to handlers: lists
+//! `/v1/nodes/{ident}/...`, or the node of a [`Part`]. Three kinds are left to handlers: lists
 //! ([`Call::list_project`]), what is created in an object that the body names, and what depends on the body
 //! ([`LEFT_TO_HANDLERS`]); a handler that does not ask is answered 403. Everything else is asked for without
 //! an object, so that what depends on one is refused.
@@ -28,6 +28,22 @@ pub const LEFT_TO_HANDLERS: [&str; 13] = [
     "baremetal:runbook:update",
     "baremetal:runbook:delete",
     "baremetal:runbook:create",
+];
+
+/// What belongs to a node and is guarded as a part of it.
+#[derive(Clone, Copy)]
+enum Part {
+    Port,
+    Portgroup,
+    Connector,
+    Target,
+}
+
+const PARTS: [(&str, Part); 4] = [
+    ("/v1/ports/{port}", Part::Port),
+    ("/v1/portgroups/{portgroup}", Part::Portgroup),
+    ("/v1/volume/connectors/{connector}", Part::Connector),
+    ("/v1/volume/targets/{target}", Part::Target),
 ];
 
 /// Whether the handler itself must ask.
@@ -57,18 +73,31 @@ pub async fn guard(call: &Call, route: &Route, endpoint: &Endpoint) -> Result<()
         return Ok(());
     }
     let caller = &call.caller.facts;
-    let of_port = route.path.starts_with("/v1/ports/{port}");
+    let part = PARTS
+        .iter()
+        .find(|(path, _)| route.path == *path)
+        .map(|(_, part)| *part);
     let decision = call.decide(endpoint.policy, &Target::unknown(caller));
     match decision {
-        Decision::Allowed if !of_node && !of_port || decided(call, "baremetal:node:get") => Ok(()),
+        Decision::Allowed if !of_node && part.is_none() || decided(call, "baremetal:node:get") => {
+            Ok(())
+        }
         _ if of_node => {
             let (ident, whose) = node(call).await?;
             call.authorize_node(endpoint.policy, &ident, &whose)
                 .or_else(|refused| own_node(call, endpoint, &whose, refused))
         }
-        _ if of_port => port(call, endpoint.policy).await,
-        // it is asked for without an object: what depends on one does not pass
-        _ => call.authorize(endpoint.policy),
+        _ => match part {
+            Some(Part::Port) => port(call, endpoint.policy).await,
+            Some(Part::Portgroup) => {
+                let group = crate::portgroups::find(call).await?;
+                crate::portgroups::authorize(call, endpoint.policy, &group).await
+            }
+            Some(Part::Connector) => crate::volume_connectors::guard(call, endpoint.policy).await,
+            Some(Part::Target) => crate::volume_targets::guard(call, endpoint.policy).await,
+            // it is asked for without an object: what depends on one does not pass
+            None => call.authorize(endpoint.policy),
+        },
     }
 }
 

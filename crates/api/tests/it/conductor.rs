@@ -8,10 +8,12 @@ use bessemer_api::conductor::{
     BootDeviceAnswer, IndicatorAnswer, InterfaceValidation, LookupAnswer, ProvisionRequest,
     VendorAnswer, VendorRequest,
 };
+use bessemer_model::network::{self, VifRequest};
 use bessemer_model::{
-    Class, Fault, FaultKind, InterfaceKind, Node, NodeId, PowerTarget, ProvisionState, Timestamp,
+    Class, Fault, FaultKind, InterfaceKind, Node, NodeId, Object, PowerTarget, ProvisionState,
+    Timestamp,
 };
-use bessemer_store::Store;
+use bessemer_store::{Network, SignalKind, Store, StoreError};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value, json};
 
@@ -76,6 +78,26 @@ impl TestConductor {
             boot_device: Mutex::default(),
             heartbeats: Mutex::default(),
             requests: Mutex::default(),
+        }
+    }
+
+    async fn network(
+        &self,
+        node: NodeId,
+        change: impl Fn(&mut Network) -> Result<(), Fault> + Send + Sync + 'static,
+    ) -> Result<(), Fault> {
+        let found = self.store.get_network(node).await.unwrap().unwrap();
+        if !network::keeps_vifs(&found.node) {
+            return Ok(());
+        }
+        match self
+            .store
+            .change_network(node, Arc::new(change), Vec::new())
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(StoreError::Refused(fault)) => Err(fault),
+            Err(other) => Err(Fault::internal(other.to_string())),
         }
     }
 
@@ -343,6 +365,40 @@ impl bessemer_api::Conductor for TestConductor {
         _request: VendorRequest,
     ) -> Result<VendorAnswer, Fault> {
         Err(no_driver())
+    }
+
+    async fn vif_list(&self, node: NodeId) -> Result<Vec<String>, Fault> {
+        let found = self.store.get_network(node).await.unwrap().unwrap();
+        Ok(network::attached(&found.ports, &found.portgroups))
+    }
+
+    async fn vif_attach(&self, node: NodeId, vif: VifRequest) -> Result<(), Fault> {
+        self.network(node, move |n| {
+            network::attach(&n.node, &mut n.ports, &mut n.portgroups, &vif).map(|_| ())
+        })
+        .await
+    }
+
+    async fn vif_detach(&self, node: NodeId, vif: &str) -> Result<(), Fault> {
+        let vif = vif.to_owned();
+        self.network(node, move |n| {
+            network::detach(&n.node, &mut n.ports, &mut n.portgroups, &vif)
+        })
+        .await
+    }
+
+    async fn continue_inspection(
+        &self,
+        node: NodeId,
+        inventory: Object,
+        plugin_data: Object,
+    ) -> Result<(), Fault> {
+        let payload = json!({"inventory": inventory, "plugin_data": plugin_data});
+        self.store
+            .signal(node, SignalKind::Inspection, payload, None, Vec::new())
+            .await
+            .unwrap();
+        Ok(())
     }
 }
 

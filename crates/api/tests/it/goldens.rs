@@ -4,6 +4,7 @@ use bessemer_store::testing::on_both;
 use serde_json::Value;
 
 use crate::compare::{Reply, differences, request};
+use crate::seed::seed;
 use crate::service::{HOST, Service};
 
 async fn tell(story: &str) {
@@ -14,6 +15,15 @@ async fn tell(story: &str) {
         let service = Service::start(&settings).await;
         let mut wrong = Vec::new();
         for (number, step) in golden["steps"].as_array().unwrap().iter().enumerate() {
+            if step["method"] == "SEED" {
+                seed(
+                    &service.store,
+                    step["path"].as_str().unwrap(),
+                    &step["body"],
+                )
+                .await;
+                continue;
+            }
             let reply = replay(&service, step).await;
             for difference in differences(step, &reply, &base) {
                 wrong.push(format!(
@@ -87,6 +97,36 @@ async fn drivers() {
 #[tokio::test]
 async fn ramdisk() {
     tell("ramdisk").await;
+}
+
+#[tokio::test]
+async fn portgroups() {
+    tell("portgroups").await;
+}
+
+#[tokio::test]
+async fn port_filters() {
+    tell("port_filters").await;
+}
+
+#[tokio::test]
+async fn volumes() {
+    tell("volumes").await;
+}
+
+#[tokio::test]
+async fn vifs() {
+    tell("vifs").await;
+}
+
+#[tokio::test]
+async fn details() {
+    tell("details").await;
+}
+
+#[tokio::test]
+async fn inspection() {
+    tell("inspection").await;
 }
 
 /// The keys of a node stand in upstream's order.

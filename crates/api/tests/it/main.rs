@@ -12,5 +12,6 @@ mod listening;
 mod lists;
 mod misuse;
 mod openapi;
+mod seed;
 mod service;
 mod whole;

@@ -267,8 +267,10 @@ async fn no_request_is_a_server_error() {
 #[test]
 fn parsers_survive_anything() {
     type Target = fn(&[u8]);
-    let samples: [(Target, &[u8]); 3] = [
+    let samples: [(Target, &[u8]); 5] = [
         (fuzz::fuzz_microversion, b"baremetal 1.34, compute 2.1"),
+        (fuzz::fuzz_events, br#"{"events": [{"event": "network.bind_port", "port_id": "00000000-0000-4000-8000-000000000001", "mac_address": "52:54:00:00:00:01", "status": "ACTIVE", "device_id": null}]}"#),
+        (fuzz::fuzz_report, br#"{"inventory": {"bmc_address": "192.0.2.1", "interfaces": [{"mac_address": "52:54:00:00:00:01", "name": null}]}, "x": 1}"#),
         (fuzz::fuzz_json_patch, br#"[{"op": "add", "path": "/extra/a/2/b", "value": {"c": [1]}}, {"op": "remove", "path": "/extra/a/0"}]"#),
         (fuzz::fuzz_node_body, br#"{"driver": "fake-hardware", "extra": {"a": "\u0041"}, "maintenance": "yes", "network_data": {"links": []}}"#),
     ];

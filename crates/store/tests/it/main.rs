@@ -4,8 +4,11 @@
 mod durability;
 mod leases;
 mod lists;
+mod networks;
 mod nodes;
 mod operations;
 mod others;
 mod schema;
+mod settings;
 mod support;
+mod volumes;

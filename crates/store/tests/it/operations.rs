@@ -600,6 +600,10 @@ async fn progress_keeps_the_lease() {
                     event_type: "deploy".into(),
                     event: "x".into(),
                     user: Some("u".into()),
+                    project: Some("p".into()),
+                    state: Some("deploying".into()),
+                    target_provision_state: None,
+                    duration_seconds: Some(7),
                 }],
             )
             .await

@@ -27,7 +27,9 @@ async fn ports() {
         let mut one = port(node.id, mac(1));
         one.name = Some("p1".into());
         one.extra.insert("a".into(), json!([1, {"b": null}]));
-        one.portgroup = Some(uuid::Uuid::new_v4());
+        let group = portgroup(node.id);
+        store.create_portgroup(&group).await.unwrap();
+        one.portgroup = Some(group.id);
         one.physical_network = Some("phys".into());
         one.vendor = Some("v".into());
         one.category = Some("c".into());
@@ -292,9 +294,20 @@ async fn history() {
                 event_type: "deploy".into(),
                 event: format!("event {n}"),
                 user: None,
+                project: Some("p".into()),
+                state: Some("deploying".into()),
+                target_provision_state: None,
+                duration_seconds: Some(7),
             })
             .collect();
         store.add_history(rows.clone()).await.unwrap();
+        let last = store.get_history(rows[319].id).await.unwrap().unwrap();
+        assert_eq!(
+            (last.project.as_deref(), last.state.as_deref()),
+            (Some("p"), Some("deploying"))
+        );
+        assert_eq!(last.duration_seconds, Some(7));
+        assert!(store.get_history(rows[0].id).await.unwrap().is_none());
         let kept = store.list_history(node.id, &all()).await.unwrap();
         assert_eq!((kept.len(), kept[0].event.as_str()), (300, "event 20"));
         let page = Page {

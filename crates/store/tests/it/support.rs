@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_model::{
-    Fault, MacAddress, Node, NodeId, OperationId, Port, PortId, SessionId, Timestamp,
+    Fault, MacAddress, Node, NodeId, OperationId, Port, PortId, Portgroup, PortgroupId, SessionId,
+    Timestamp,
 };
 use bessemer_store::{
     NewOperation, NodeChange, OperationStatus, OperationUpdate, Store, TimelineEvent,
@@ -48,6 +49,25 @@ pub fn port(node: NodeId, address: MacAddress) -> Port {
         vendor: None,
         category: None,
         available_for_dynamic_portgroup: true,
+        created_at: Timestamp::now(),
+        updated_at: None,
+    }
+}
+
+pub fn portgroup(node: NodeId) -> Portgroup {
+    Portgroup {
+        id: PortgroupId::random(),
+        node,
+        address: None,
+        name: None,
+        extra: Default::default(),
+        internal_info: Default::default(),
+        standalone_ports_supported: true,
+        mode: "active-backup".into(),
+        properties: Default::default(),
+        physical_network: None,
+        category: None,
+        dynamic_portgroup: false,
         created_at: Timestamp::now(),
         updated_at: None,
     }
