@@ -49,10 +49,11 @@ pub(crate) async fn attributed(
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .await?;
-    if let Some((user, _project)) = asked {
+    if let Some((user, project)) = asked {
         for row in &mut rows {
             if row.user.is_none() {
                 row.user.clone_from(&user);
+                row.project.clone_from(&project);
             }
         }
     }

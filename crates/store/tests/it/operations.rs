@@ -753,6 +753,10 @@ async fn requesters_are_remembered() {
                 event_type: "deploy".into(),
                 event: "x".into(),
                 user: None,
+                project: None,
+                state: None,
+                target_provision_state: None,
+                duration_seconds: None,
             };
             store
                 .save_outcome(
@@ -768,6 +772,7 @@ async fn requesters_are_remembered() {
                 .unwrap();
             let history = store.list_history(node.id, &page).await.unwrap();
             assert_eq!(history[0].user.as_deref(), asked.then_some("u-1"));
+            assert_eq!(history[0].project.as_deref(), asked.then_some("p-1"));
             let timeline = store.list_timeline(node.id, None, 10).await.unwrap();
             let said = timeline.iter().any(|(_, line)| line.text == "asked by jo");
             assert_eq!(said, asked, "{timeline:?}");
