@@ -15,7 +15,9 @@ pub fn node_field(field: NodeField) -> T {
         | "inspection_finished_at"
         | "inspection_started_at"
         | "provision_updated_at" => T::NullTime,
-        "console_enabled" | "maintenance" | "protected" | "retired" => T::Bool,
+        "console_enabled" | "maintenance" | "protected" => T::Bool,
+        // null after a patch has removed it
+        "retired" => T::NullBool,
         "automated_clean" | "secure_boot" | "disable_power_off" => T::NullBool,
         "clean_step"
         | "deploy_step"

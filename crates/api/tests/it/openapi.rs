@@ -192,9 +192,12 @@ fn recorded_answers_are_as_described() {
     for file in std::fs::read_dir(goldens).unwrap() {
         let golden: Value =
             serde_json::from_str(&std::fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
-        // `SEED` is no request: it puts into the store what upstream's recorder put into its database
+        // `SEED` is no request, and of the personas only a part of each answer is recorded
         let steps = golden["steps"].as_array().unwrap();
-        for step in steps.iter().filter(|step| step["method"] != "SEED") {
+        for step in steps
+            .iter()
+            .filter(|step| step["method"] != "SEED" && step.get("answer").is_some())
+        {
             let (method, path) = (
                 step["method"].as_str().unwrap(),
                 step["path"].as_str().unwrap(),
