@@ -75,8 +75,11 @@ impl Placement {
         let id = uuid::Uuid::parse_str(id).ok()?;
         able()
             .find(|c| present.as_deref() == Some(c.hostname.as_str()))
-            .or_else(|| able().max_by_key(|c| weight(&c.hostname, id.as_bytes())))
             .map(|c| c.hostname.as_str())
+            .or_else(|| {
+                let node = bessemer_model::NodeId(id);
+                bessemer_model::placement::owner(node, able().map(|c| c.hostname.as_str()))
+            })
     }
 
     fn able(&self, driver: &[u8], group: &[u8]) -> Vec<usize> {
@@ -95,16 +98,6 @@ impl Placement {
             .map(|(index, _)| index)
             .collect()
     }
-}
-
-/// FNV-1a: the same on every controller.
-fn weight(host: &str, node: &[u8]) -> u64 {
-    host.as_bytes()
-        .iter()
-        .chain(node)
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
 }
 
 /// The members of one node by field.

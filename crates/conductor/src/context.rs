@@ -59,6 +59,17 @@ pub struct Data {
     pub agent_off_at: Option<i64>,
     /// Percent that the timeline last heard of.
     pub progress_told: u8,
+    /// The node is being restarted within the present step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<crate::flow::Reboot>,
+    /// The restart that the present step asked for is done.
+    pub rebooted: bool,
+    /// This operation runs with the ramdisk.
+    pub ramdisk: bool,
+    /// The power was on before the operation switched it.
+    pub was_on: bool,
+    /// The boot was tried once more because nothing was seen of the first.
+    pub boot_again: bool,
 }
 
 /// An abort that was asked for.

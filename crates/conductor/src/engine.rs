@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bessemer_drivers::{Drivers, Environment};
 use bessemer_model::{Class, Fault, OperationId, SessionId, Timestamp};
 use bessemer_store::{
-    Claimed, OperationStatus, OperationUpdate, SignalKind, Store, StoreError, TimelineSource,
+    Able, Claimed, OperationStatus, OperationUpdate, SignalKind, Store, StoreError, TimelineSource,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -46,6 +46,8 @@ pub struct Shared {
     pub wake: Notify,
     /// The session that is open now.
     pub session: Mutex<Option<SessionId>>,
+    /// Drivers that other conductors of the group have and this one has not.
+    pub left_to_others: Mutex<Vec<String>>,
     /// Fetches heads of images before a deploy.
     pub http: reqwest::Client,
 }
@@ -122,7 +124,32 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(id);
         let (until, _) = watch::channel(asked + self.trust());
+        self.look_at_others().await?;
         Ok(Session { id, until })
+    }
+
+    /// What others of the group can do and this one cannot is left to them as long as they live.
+    async fn look_at_others(&self) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let own = self.shared.drivers.catalogue();
+        let group = &self.shared.settings.conductor_group;
+        let others: std::collections::BTreeSet<String> = self
+            .shared
+            .store
+            .list_conductors()
+            .await?
+            .into_iter()
+            .filter(|c| c.expires_at > now && c.conductor_group.eq_ignore_ascii_case(group))
+            .filter_map(|c| c.catalogue.as_object().cloned())
+            .flat_map(|c| c.into_iter().map(|(name, _)| name))
+            .filter(|name| !own.contains_key(name))
+            .collect();
+        *self
+            .shared
+            .left_to_others
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = others.into_iter().collect();
+        Ok(())
     }
 
     /// How long after a renewal was *asked for* devices may be touched: the lease less a margin.
@@ -190,6 +217,9 @@ impl Engine {
             {
                 Ok(true) => {
                     session.until.send_replace(asked + self.trust());
+                    if let Err(error) = self.look_at_others().await {
+                        tracing::debug!(%error, "the other conductors could not be read");
+                    }
                 }
                 Ok(false) => {
                     tracing::warn!(session = %session.id, "this conductor's session is over; what it ran may be with another one now");
@@ -211,13 +241,22 @@ impl Engine {
         if free == 0 {
             return false;
         }
-        let known: Vec<(&'static str, i32)> =
-            self.flows.iter().map(|f| (f.name, f.version)).collect();
+        let able = Able {
+            flows: self.flows.iter().map(|f| (f.name, f.version)).collect(),
+            nodes: Some((
+                self.shared.settings.conductor_group.to_lowercase(),
+                self.shared
+                    .left_to_others
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
+            )),
+        };
         let limit = u32::try_from(free.min(64)).unwrap_or(64);
         match self
             .shared
             .store
-            .claim(session.id, &known, Timestamp::now(), limit)
+            .claim(session.id, able, Timestamp::now(), limit)
             .await
         {
             Ok(claimed) => {
@@ -642,12 +681,15 @@ fn abandon(
     cx.record("ERROR", flow.history_type, error.clone());
     let shown = error.clone();
     cx.set(move |node| node.last_error = Some(shown.clone()));
+    // What the operator asked for while a step could not be interrupted holds for its failure too.
+    let wanted = cx.data.abort_wanted.take().and_then(|w| w.then);
     cx.data.abandoned = Some(Abandoned {
         error,
         aborted: abort.is_some(),
-        then: abort.flatten(),
+        then: abort.flatten().or(wanted),
         during_step,
     });
+    cx.data.reboot = None;
     cx.data.failing_since = None;
     cx.data.phase_since = Timestamp::now().0;
     cx.data.power_sent_at = None;
@@ -727,7 +769,12 @@ async fn store(mut cx: Context, save: Save) {
             )
             .await;
         match saved {
-            Ok(_) => return,
+            Ok(_) => {
+                if !update.status.is_open() && update.flow == "child-step" {
+                    flow::tell_parent(&cx).await;
+                }
+                return;
+            }
             Err(StoreError::LeaseLost { .. }) => {
                 tracing::warn!(operation = %id, fence, "another conductor has this operation; what this one did is not saved");
                 return;

@@ -17,6 +17,7 @@ mod error_text;
 pub mod flow;
 mod heartbeat;
 mod image_check;
+mod inspection;
 mod outcome;
 mod power_sync;
 mod report;

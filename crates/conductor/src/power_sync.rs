@@ -4,11 +4,11 @@
 //! alive. A wrong share does no harm: every write is refused while an operation is open.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bessemer_model::{
     Fault, Node, NodeHealthFault, NodeId, PowerState, ProvisionState, SessionId, Timestamp,
+    placement,
 };
 use bessemer_store::{NodeFilter, Page, StoreError, TimelineEvent, TimelineSource};
 use futures_util::{StreamExt, stream};
@@ -49,14 +49,19 @@ async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreErr
         return Ok(());
     };
     let now = Timestamp::now();
-    let alive: Vec<String> = shared
-        .store
-        .list_conductors()
-        .await?
-        .into_iter()
-        .filter(|c| c.expires_at > now)
-        .map(|c| c.hostname)
-        .collect();
+    let mut alive = shared.store.list_conductors().await?;
+    alive.retain(|c| c.expires_at > now);
+    let serves = |node: &Node| {
+        let able = alive
+            .iter()
+            .filter(|c| {
+                c.conductor_group
+                    .eq_ignore_ascii_case(&node.conductor_group)
+                    && c.catalogue.get(&node.driver).is_some()
+            })
+            .map(|c| c.hostname.as_str());
+        placement::owner(node.id, able) == Some(shared.settings.host.as_str())
+    };
     let mut marker = None;
     loop {
         let page = Page {
@@ -73,15 +78,11 @@ async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreErr
             return Ok(());
         };
         marker = Some(last.id.to_string());
-        stream::iter(
-            nodes.iter().filter(|n| {
-                wanted(n) && owner(n.id, &alive) == Some(shared.settings.host.as_str())
-            }),
-        )
-        .for_each_concurrent(shared.settings.sync_power_state_workers.max(1), |node| {
-            sync(shared, failures, session, node)
-        })
-        .await;
+        stream::iter(nodes.iter().filter(|n| wanted(n) && serves(n)))
+            .for_each_concurrent(shared.settings.sync_power_state_workers.max(1), |node| {
+                sync(shared, failures, session, node)
+            })
+            .await;
     }
 }
 
@@ -97,17 +98,6 @@ fn wanted(node: &Node) -> bool {
                 | ProvisionState::Enroll
                 | ProvisionState::AdoptFailed
         )
-}
-
-fn owner(node: NodeId, alive: &[String]) -> Option<&str> {
-    alive
-        .iter()
-        .max_by_key(|host| {
-            let mut hasher = DefaultHasher::new();
-            (host, node).hash(&mut hasher);
-            (hasher.finish(), (*host).clone())
-        })
-        .map(String::as_str)
 }
 
 async fn sync(shared: &Arc<Shared>, failures: &Failures, session: SessionId, node: &Node) {

@@ -72,6 +72,7 @@ impl Conductor {
             settings,
             wake: Notify::new(),
             session: std::sync::Mutex::default(),
+            left_to_others: std::sync::Mutex::default(),
             http,
         };
         Ok(Self {

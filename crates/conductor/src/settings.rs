@@ -34,6 +34,16 @@ pub struct Settings {
     pub deploy_callback_timeout: Duration,
     /// `[conductor] clean_callback_timeout`
     pub clean_callback_timeout: Duration,
+    /// `[conductor] service_callback_timeout`
+    pub service_callback_timeout: Duration,
+    /// `[conductor] rescue_callback_timeout`
+    pub rescue_callback_timeout: Duration,
+    /// `[conductor] inspect_wait_timeout`
+    pub inspect_wait_timeout: Duration,
+    /// `[conductor] boot_sign_timeout`: a boot of which nothing was seen for so long is tried once more. `None` = never.
+    pub boot_sign_timeout: Option<Duration>,
+    /// `[conductor] poweroff_in_servicefail`
+    pub poweroff_in_servicefail: bool,
     /// `[conductor] power_state_change_timeout`
     pub power_state_change_timeout: Duration,
     /// `[conductor] soft_power_off_timeout`
@@ -87,8 +97,8 @@ impl Settings {
         Self {
             host: host.into(),
             conductor_group: String::new(),
-            heartbeat_interval: Duration::from_secs(10),
-            heartbeat_timeout: Duration::from_secs(60),
+            heartbeat_interval: Duration::from_secs(2),
+            heartbeat_timeout: Duration::from_secs(8),
             sync_power_state_interval: Duration::from_secs(120),
             sync_power_state_workers: 8,
             graceful_shutdown_timeout: Duration::from_secs(60),
@@ -99,6 +109,11 @@ impl Settings {
             power_state_sync_max_retries: 3,
             deploy_callback_timeout: Duration::from_secs(1800),
             clean_callback_timeout: Duration::from_secs(1800),
+            service_callback_timeout: Duration::from_secs(1800),
+            rescue_callback_timeout: Duration::from_secs(1800),
+            inspect_wait_timeout: Duration::from_secs(1800),
+            boot_sign_timeout: None,
+            poweroff_in_servicefail: false,
             power_state_change_timeout: Duration::from_secs(60),
             soft_power_off_timeout: Duration::from_secs(600),
             automated_clean: true,

@@ -2,7 +2,7 @@
 //! found again.
 
 use bessemer_drivers::{CoreStep, DriverStep, StepRun};
-use bessemer_model::{Class, Fault, FaultKind, Node, Object};
+use bessemer_model::{Class, Fault, FaultKind, Node, NodeId, Object};
 use bessemer_wire::{CommandResult, StepDefinition, StepRef};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,18 +14,81 @@ use crate::settings::Settings;
 pub enum StepKind {
     Clean,
     Deploy,
+    Service,
 }
 
 impl StepKind {
-    /// `clean` or `deploy`, as in the agent's commands and the node's fields.
+    /// `clean`, `deploy` or `service`, as in the agent's commands and the node's fields.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Clean => "clean",
             Self::Deploy => "deploy",
+            Self::Service => "service",
+        }
+    }
+
+    /// The list in `driver_internal_info`.
+    #[must_use]
+    pub fn list_key(self) -> &'static str {
+        match self {
+            Self::Clean => "clean_steps",
+            Self::Deploy => "deploy_steps",
+            Self::Service => "service_steps",
+        }
+    }
+
+    /// The present step's index in `driver_internal_info`.
+    #[must_use]
+    pub fn index_key(self) -> &'static str {
+        match self {
+            Self::Clean => "clean_step_index",
+            Self::Deploy => "deploy_step_index",
+            Self::Service => "service_step_index",
+        }
+    }
+
+    /// The node's field that shows the present step.
+    #[must_use]
+    pub fn shown_on(self, node: &mut Node) -> &mut Object {
+        match self {
+            Self::Clean => &mut node.clean_step,
+            Self::Deploy => &mut node.deploy_step,
+            Self::Service => &mut node.service_step,
         }
     }
 }
+
+/// Steps that the conductor itself knows on every interface; they need no driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reserved {
+    /// Stops in the hold state until the operator's `unhold`.
+    Hold,
+    /// `args.seconds`, or until the agent's next heartbeat.
+    Wait,
+    PowerOn,
+    PowerOff,
+    Reboot,
+}
+
+impl Reserved {
+    /// By the step's name, on whatever interface.
+    #[must_use]
+    pub fn by_name(step: &str) -> Option<Self> {
+        Some(match step {
+            "hold" => Self::Hold,
+            "wait" => Self::Wait,
+            "power_on" => Self::PowerOn,
+            "power_off" => Self::PowerOff,
+            "reboot" => Self::Reboot,
+            _ => return None,
+        })
+    }
+}
+
+/// Longest `wait` step.
+const LONGEST_WAIT: u64 = 7 * 86_400;
 
 /// A step of a running operation; stored with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +101,17 @@ pub struct PlannedStep {
     pub run: StepRun,
     #[serde(default)]
     pub abortable: bool,
+    /// The conductor's own step, which `run` then says nothing of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
+    /// Runs on the children instead; empty = on all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<NodeId>>,
+    /// The node is restarted when the step has ended.
+    #[serde(default)]
+    pub reboot: bool,
+    #[serde(default)]
+    pub requires_ramdisk: bool,
 }
 
 impl PlannedStep {
@@ -48,7 +122,43 @@ impl PlannedStep {
             priority: definition.priority,
             args: Object::new(),
             run,
-            abortable: definition.abortable,
+            // A write that was cut leaves half an image behind.
+            abortable: definition.abortable
+                && !writes_image(&definition.interface, &definition.step, run),
+            reserved: None,
+            children: None,
+            reboot: definition.reboot_requested,
+            requires_ramdisk: definition.requires_ramdisk,
+        }
+    }
+
+    fn reserved(wanted: &UserStep, reserved: Reserved) -> Self {
+        Self {
+            interface: wanted.interface.clone(),
+            step: wanted.step.clone(),
+            priority: wanted.priority.unwrap_or(0),
+            args: wanted.args.clone(),
+            run: StepRun::OutOfBand,
+            abortable: true,
+            reserved: Some(reserved),
+            children: wanted.children.clone(),
+            reboot: false,
+            requires_ramdisk: false,
+        }
+    }
+
+    fn on_children(wanted: UserStep) -> Self {
+        Self {
+            interface: wanted.interface,
+            step: wanted.step,
+            priority: wanted.priority.unwrap_or(0),
+            args: wanted.args,
+            run: StepRun::OutOfBand,
+            abortable: true,
+            reserved: None,
+            children: wanted.children,
+            reboot: false,
+            requires_ramdisk: false,
         }
     }
 
@@ -77,8 +187,13 @@ impl PlannedStep {
     /// A second start could destroy what the first one did.
     #[must_use]
     pub fn is_destructive(&self) -> bool {
-        matches!(self.run, StepRun::Core(CoreStep::WriteImage)) || self.is("deploy", "write_image")
+        writes_image(&self.interface, &self.step, self.run)
     }
+}
+
+fn writes_image(interface: &str, step: &str, run: StepRun) -> bool {
+    matches!(run, StepRun::Core(CoreStep::WriteImage))
+        || (interface == "deploy" && step == "write_image")
 }
 
 /// Order among steps of one priority: upstream's, highest first.
@@ -158,11 +273,12 @@ pub fn automated_clean(
     steps
 }
 
-/// The list that an operator gave to `clean`, in its order.
+/// The list that an operator gave to `clean` or `service`, in its order.
 ///
 /// # Errors
 /// Names every step that neither the driver nor the agent has, and every missing argument.
-pub fn manual_clean(
+pub fn manual(
+    kind: StepKind,
     wanted: &Value,
     driver: &[DriverStep],
     agent: &std::collections::BTreeMap<String, Vec<StepDefinition>>,
@@ -175,28 +291,55 @@ pub fn manual_clean(
     user_steps(wanted)?
         .into_iter()
         .map(|wanted| {
-            let (definition, run) = known
+            if let Some(reserved) = Reserved::by_name(&wanted.step) {
+                return Ok(PlannedStep::reserved(&wanted, reserved));
+            }
+            let found = known
                 .iter()
-                .find(|(d, _)| d.interface == wanted.interface && d.step == wanted.step)
-                .ok_or_else(|| {
-                    let names: Vec<String> = known
-                        .iter()
-                        .map(|(d, _)| format!("{}.{}", d.interface, d.step))
-                        .collect();
-                    Fault::invalid(format!(
-                        "There is no clean step {}.{}; this node has {}.",
-                        wanted.interface,
-                        wanted.step,
-                        names.join(", ")
-                    ))
-                })?;
+                .find(|(d, _)| d.interface == wanted.interface && d.step == wanted.step);
+            let Some((definition, run)) = found else {
+                // What a child can do, its own conductor says when the step runs there.
+                if wanted.children.is_some() {
+                    return Ok(PlannedStep::on_children(wanted));
+                }
+                let names: Vec<String> = known
+                    .iter()
+                    .map(|(d, _)| format!("{}.{}", d.interface, d.step))
+                    .collect();
+                return Err(Fault::invalid(format!(
+                    "There is no {} step {}.{}; this node has {}.",
+                    kind.as_str(),
+                    wanted.interface,
+                    wanted.step,
+                    names.join(", ")
+                )));
+            };
             check_args(definition, &wanted.args)?;
             Ok(PlannedStep {
                 args: wanted.args,
+                children: wanted.children,
                 ..PlannedStep::of(definition, *run)
             })
         })
         .collect()
+}
+
+/// Whether this list of an operator needs the ramdisk: what is neither the conductor's own nor the driver's
+/// can only be the agent's.
+///
+/// # Errors
+/// The list's shape.
+pub fn needs_ramdisk(wanted: &Value, driver: &[DriverStep]) -> Result<bool, Fault> {
+    Ok(user_steps(wanted)?.iter().any(|wanted| {
+        Reserved::by_name(&wanted.step).is_none()
+            && wanted.children.is_none()
+            && driver
+                .iter()
+                .find(|d| {
+                    d.definition.interface == wanted.interface && d.definition.step == wanted.step
+                })
+                .is_none_or(|d| d.definition.requires_ramdisk)
+    }))
 }
 
 /// The deploy list: the driver's steps, the agent's with a priority above 0, and the operator's changes.
@@ -221,6 +364,10 @@ pub fn deploy(
         }
     }
     for wanted in wanted.map(user_steps).transpose()?.unwrap_or_default() {
+        if let Some(reserved) = Reserved::by_name(&wanted.step) {
+            steps.push(PlannedStep::reserved(&wanted, reserved));
+            continue;
+        }
         if let Some(known) = steps
             .iter_mut()
             .find(|s| s.is(&wanted.interface, &wanted.step))
@@ -228,6 +375,12 @@ pub fn deploy(
             if !wanted.args.is_empty() && matches!(known.run, StepRun::Core(_)) {
                 return Err(Fault::invalid(format!(
                     "Deploy step {} takes no arguments.",
+                    known.label()
+                )));
+            }
+            if matches!(known.run, StepRun::Core(_)) && wanted.priority.is_some_and(|p| p != 0) {
+                return Err(Fault::invalid(format!(
+                    "Deploy step {} is a core step and keeps its place; it can only be switched off with priority 0.",
                     known.label()
                 )));
             }
@@ -273,39 +426,92 @@ struct UserStep {
     step: String,
     args: Object,
     priority: Option<i64>,
+    order: Option<i64>,
+    children: Option<Vec<NodeId>>,
 }
 
-/// Shape of a list of steps that a client gave.
+/// A number that a client may also write as text.
+fn number(item: &Value, key: &str) -> Option<i64> {
+    match item.get(key)? {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_i64(),
+    }
+}
+
+/// A list of steps that a client gave, in its order: that of `order` when every step has one.
 fn user_steps(list: &Value) -> Result<Vec<UserStep>, Fault> {
     let items = list
         .as_array()
         .ok_or_else(|| Fault::invalid("The list of steps is not a JSON list."))?;
-    items
+    let mut steps = items
         .iter()
-        .map(|item| {
-            let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-            let (Some(interface), Some(step)) = (text("interface"), text("step")) else {
+        .map(user_step)
+        .collect::<Result<Vec<_>, Fault>>()?;
+    if steps.iter().all(|s| s.order.is_some()) {
+        steps.sort_by_key(|s| s.order);
+    }
+    Ok(steps)
+}
+
+fn user_step(item: &Value) -> Result<UserStep, Fault> {
+    let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (Some(interface), Some(step)) = (text("interface"), text("step")) else {
+        return Err(Fault::invalid(
+            "A step of the list has no interface or no step.",
+        ));
+    };
+    let args = match item.get("args") {
+        None | Some(Value::Null) => Object::new(),
+        Some(Value::Object(args)) => args.clone(),
+        Some(_) => {
+            return Err(Fault::invalid(format!(
+                "args of step {interface}.{step} is not an object."
+            )));
+        }
+    };
+    if Reserved::by_name(&step) == Some(Reserved::Wait) {
+        match args.get("seconds") {
+            None => {}
+            Some(seconds) if seconds.as_u64().is_some_and(|s| s <= LONGEST_WAIT) => {}
+            Some(_) => {
                 return Err(Fault::invalid(format!(
-                    "A step needs interface and step: {item}"
+                    "seconds of step {interface}.wait is not a whole number from 0 to {LONGEST_WAIT}."
                 )));
-            };
-            let args = match item.get("args") {
-                None | Some(Value::Null) => Object::new(),
-                Some(Value::Object(args)) => args.clone(),
-                Some(other) => {
-                    return Err(Fault::invalid(format!(
-                        "args of step {interface}.{step} is not an object: {other}"
-                    )));
-                }
-            };
-            Ok(UserStep {
-                interface,
-                step,
-                args,
-                priority: item.get("priority").and_then(Value::as_i64),
+            }
+        }
+    }
+    let children = if item.get("execute_on_child_nodes") == Some(&Value::Bool(true)) {
+        if matches!(
+            Reserved::by_name(&step),
+            Some(Reserved::Hold | Reserved::Wait)
+        ) {
+            return Err(Fault::invalid(format!(
+                "Step {interface}.{step} cannot run on child nodes: it concerns the order of the node's own steps."
+            )));
+        }
+        let limit = item.get("limit_child_node_execution");
+        let named = limit.and_then(Value::as_array).into_iter().flatten();
+        let ids = named
+            .map(|v| {
+                v.as_str().and_then(|t| t.parse().ok()).ok_or_else(|| {
+                    Fault::invalid(format!(
+                        "limit_child_node_execution of step {interface}.{step} is not a list of node UUIDs."
+                    ))
+                })
             })
-        })
-        .collect()
+            .collect::<Result<Vec<NodeId>, Fault>>()?;
+        Some(ids)
+    } else {
+        None
+    };
+    Ok(UserStep {
+        interface,
+        step,
+        args,
+        priority: number(item, "priority"),
+        order: number(item, "order"),
+        children,
+    })
 }
 
 /// Shape of a client's list, before anything boots.
@@ -392,6 +598,7 @@ pub fn node_for_agent(node: &Node) -> Value {
         "target_provision_state": node.target_provision_state.map(|s| s.as_str()),
         "clean_step": node.clean_step,
         "deploy_step": node.deploy_step,
+        "service_step": node.service_step,
     })
 }
 

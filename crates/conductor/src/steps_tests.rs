@@ -49,13 +49,14 @@ fn manual_cleaning_keeps_the_order_and_names_what_is_wrong() {
         {"step": "a", "interface": "deploy", "priority": 1, "argsinfo": {"x": {"description": "", "required": true}}},
         {"step": "b", "interface": "deploy", "priority": 9},
     ]));
-    let check =
-        |list: Value, want: Result<&[&str], &str>| match (manual_clean(&list, &[], &offered), want)
-        {
-            (Ok(steps), Ok(want)) => assert_eq!(labels(&steps), want),
-            (Err(fault), Err(want)) => assert!(fault.text.contains(want), "{fault}"),
-            (got, want) => panic!("{got:?} for {want:?}"),
-        };
+    let check = |list: Value, want: Result<&[&str], &str>| match (
+        manual(StepKind::Clean, &list, &[], &offered),
+        want,
+    ) {
+        (Ok(steps), Ok(want)) => assert_eq!(labels(&steps), want),
+        (Err(fault), Err(want)) => assert!(fault.text.contains(want), "{fault}"),
+        (got, want) => panic!("{got:?} for {want:?}"),
+    };
     check(
         json!([{"interface": "deploy", "step": "a", "args": {"x": 1}}, {"interface": "deploy", "step": "b"}]),
         Ok(&["deploy.a", "deploy.b"]),
@@ -128,6 +129,103 @@ fn deploy_steps_merge() {
             .unwrap_err()
             .text
             .contains("nosuch")
+    );
+}
+
+#[test]
+fn reserved_steps_and_children() {
+    let steps = |kind, list: Value| manual(kind, &list, &[], &BTreeMap::new());
+    let list = steps(
+        StepKind::Service,
+        json!([
+            {"interface": "power", "step": "reboot", "order": 3},
+            {"interface": "deploy", "step": "hold", "order": 1},
+            {"interface": "vendor", "step": "wait", "args": {"seconds": 5}, "order": 2},
+            {"interface": "raid", "step": "anything", "order": "4", "execute_on_child_nodes": true,
+             "limit_child_node_execution": ["11111111-2222-3333-4444-555555555555"]},
+        ]),
+    )
+    .unwrap();
+    assert_eq!(
+        labels(&list),
+        [
+            "deploy.hold",
+            "vendor.wait",
+            "power.reboot",
+            "raid.anything"
+        ]
+    );
+    assert_eq!(list[0].reserved, Some(Reserved::Hold));
+    assert_eq!(list[3].children.as_ref().map(Vec::len), Some(1));
+    assert!(list.iter().all(|s| s.abortable));
+    for (list, want) in [
+        (
+            json!([{"interface": "deploy", "step": "wait", "args": {"seconds": -1}}]),
+            "whole number",
+        ),
+        (
+            json!([{"interface": "deploy", "step": "hold", "execute_on_child_nodes": true}]),
+            "child nodes",
+        ),
+        (
+            json!([{"interface": "deploy", "step": "x", "execute_on_child_nodes": true, "limit_child_node_execution": ["y"]}]),
+            "UUID",
+        ),
+        (
+            json!([{"interface": "deploy", "step": "nosuch"}]),
+            "no service step deploy.nosuch",
+        ),
+    ] {
+        let why = steps(StepKind::Service, list).unwrap_err().text;
+        assert!(why.contains(want), "{why}");
+    }
+}
+
+#[test]
+fn only_what_the_agent_must_do_needs_the_ramdisk() {
+    let driver = [
+        driver_step("out", "bios", 0, StepRun::OutOfBand),
+        driver_step("in", "bios", 0, StepRun::InBand),
+    ];
+    for (interface, step, want) in [
+        ("power", "reboot", false),
+        ("bios", "out", false),
+        ("bios", "in", true),
+        ("deploy", "erase_devices", true),
+    ] {
+        let list = json!([{"interface": interface, "step": step}]);
+        assert_eq!(needs_ramdisk(&list, &driver).unwrap(), want, "{step}");
+    }
+}
+
+#[test]
+fn the_image_write_cannot_be_aborted() {
+    let driver = vec![driver_step(
+        "write_image",
+        "deploy",
+        80,
+        StepRun::Core(CoreStep::WriteImage),
+    )];
+    let hold = json!([{"interface": "deploy", "step": "hold", "args": {}, "priority": 90}]);
+    let list = deploy(Some(&hold), &driver, &BTreeMap::new()).unwrap();
+    let shown: Vec<(String, bool)> = list.iter().map(|s| (s.label(), s.abortable)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("deploy.hold".into(), true),
+            ("deploy.write_image".into(), false)
+        ]
+    );
+    let moved = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 10}]);
+    let why = deploy(Some(&moved), &driver, &BTreeMap::new())
+        .unwrap_err()
+        .text;
+    assert!(why.contains("core step"), "{why}");
+    let off = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 0}]);
+    assert!(
+        deploy(Some(&off), &driver, &BTreeMap::new())
+            .unwrap()
+            .is_empty()
     );
 }
 

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use bessemer_drivers::DriverStep;
 use bessemer_model::provision::{StateKind, transition, verb};
 use bessemer_model::{
-    Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget, Timestamp,
+    Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget,
+    ProvisionState, Timestamp,
 };
 use bessemer_store::{
     NewOperation, NodeChange, SignalKind, StoreError, TimelineEvent, TimelineSource,
@@ -15,15 +17,21 @@ use serde_json::{Value, json};
 use crate::context::apply_event;
 use crate::engine::Shared;
 use crate::flow::{self, Flow};
+use crate::steps::StepKind;
 use crate::{config_drive, error_text, steps};
 
 /// A request to change the provision state, checked for shape by the API.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Provision {
     pub target: String,
     pub configdrive: Option<Value>,
     pub clean_steps: Option<Value>,
     pub deploy_steps: Option<Value>,
+    pub service_steps: Option<Value>,
+    /// For `clean` and `service`.
+    pub disable_ramdisk: bool,
+    /// In the clear; kept only as its hash.
+    pub rescue_password: Option<String>,
 }
 
 async fn node(shared: &Shared, id: NodeId) -> Result<Node, Fault> {
@@ -108,7 +116,13 @@ pub async fn provision(shared: &Shared, id: NodeId, request: Provision) -> Resul
         )
     })?;
     match event {
+        Event::Abort if node.provision_state == ProvisionState::ServiceFailed => {
+            end_service(shared, &node).await
+        }
         Event::Abort => abort(shared, &node, None).await,
+        Event::Unhold => unhold(shared, &node).await,
+        Event::Adopt => adopt(shared, &node).await,
+        Event::Service => service(shared, &node, request).await,
         Event::Manage => manage(shared, &node).await,
         Event::Provide => provide(shared, &node).await,
         Event::Clean => clean(shared, &node, request).await,
@@ -123,7 +137,7 @@ pub async fn provision(shared: &Shared, id: NodeId, request: Provision) -> Resul
 }
 
 async fn manage(shared: &Shared, node: &Node) -> Result<(), Fault> {
-    if node.provision_state == bessemer_model::ProvisionState::Enroll {
+    if node.provision_state == ProvisionState::Enroll {
         let hardware = shared.drivers.hardware(node)?;
         hardware.power.validate(&shared.environment, node)?;
         return submit(
@@ -238,8 +252,12 @@ async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), F
             "clean_steps is required when setting target provision state to clean.",
         ));
     };
-    steps::check_user_steps(&list)?;
     let hardware = shared.drivers.hardware(node)?;
+    possible_without_ramdisk(
+        &list,
+        request.disable_ramdisk,
+        &flow::driver_steps(&hardware, StepKind::Clean),
+    )?;
     hardware.power.validate(&shared.environment, node)?;
     below_cap(
         shared,
@@ -252,11 +270,136 @@ async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), F
         shared,
         node,
         known("clean")?,
-        json!({"clean_steps": list}),
+        json!({"clean_steps": list, "disable_ramdisk": request.disable_ramdisk}),
         "clean",
         to(Event::Clean),
     )
     .await
+}
+
+/// Shape of the list; and without the ramdisk nothing that only its agent can do.
+fn possible_without_ramdisk(
+    list: &Value,
+    disable_ramdisk: bool,
+    driver: &[DriverStep],
+) -> Result<(), Fault> {
+    if steps::needs_ramdisk(list, driver)? && disable_ramdisk {
+        return Err(Fault::invalid(
+            "disable_ramdisk is set, but the list has steps that need the ramdisk: they are neither reserved steps nor steps of the driver that run without it.",
+        ));
+    }
+    Ok(())
+}
+
+async fn service(shared: &Shared, node: &Node, request: Provision) -> Result<(), Fault> {
+    if node.maintenance {
+        return Err(in_maintenance(node, "service"));
+    }
+    let Some(list) = request.service_steps else {
+        return Err(Fault::invalid(
+            "service_steps is required when setting target provision state to service.",
+        ));
+    };
+    if node.provision_state == ProvisionState::ServiceHold {
+        return Err(Fault::conflict(format!(
+            "Node {} is held in the middle of a service, whose steps are not all done; `unhold` goes on with them, `abort` ends it, and then it can be serviced anew.",
+            node.label()
+        )));
+    }
+    let hardware = shared.drivers.hardware(node)?;
+    possible_without_ramdisk(
+        &list,
+        request.disable_ramdisk,
+        &flow::driver_steps(&hardware, StepKind::Service),
+    )?;
+    hardware.power.validate(&shared.environment, node)?;
+    submit(
+        shared,
+        node,
+        known("service")?,
+        json!({"service_steps": list, "disable_ramdisk": request.disable_ramdisk}),
+        "service",
+        to(Event::Service),
+    )
+    .await
+}
+
+/// `abort` of a service that failed: the instance comes back, the failure stays in the history.
+async fn end_service(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    if node.maintenance {
+        return Err(in_maintenance(node, "abort"));
+    }
+    let without = node
+        .driver_internal_info
+        .get(flow::WITHOUT_RAMDISK)
+        .is_some_and(|v| v == &Value::Bool(true));
+    if !without {
+        let change = to(Event::Abort);
+        return submit(
+            shared,
+            node,
+            known("unservice")?,
+            json!({}),
+            "abort",
+            change,
+        )
+        .await;
+    }
+    let change: NodeChange = Arc::new(|node: &mut Node| {
+        apply_event(node, Event::Abort)?;
+        node.last_error = None;
+        node.driver_internal_info.remove(flow::WITHOUT_RAMDISK);
+        Ok(())
+    });
+    shared
+        .store
+        .update_node(
+            node.id,
+            None,
+            false,
+            change,
+            api_event("abort requested".into()),
+        )
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    Ok(())
+}
+
+async fn adopt(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    let hardware = shared.drivers.hardware(node)?;
+    hardware.power.validate(&shared.environment, node)?;
+    submit(
+        shared,
+        node,
+        known("adopt")?,
+        json!({}),
+        "adopt",
+        to(Event::Adopt),
+    )
+    .await
+}
+
+/// Out of the hold state with the signal that the held step waits for, in one write.
+async fn unhold(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    let open = shared
+        .store
+        .signal(
+            node.id,
+            SignalKind::Unhold,
+            Value::Null,
+            Some(to(Event::Unhold)),
+            api_event("unhold requested".into()),
+        )
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    if !open {
+        return Err(Fault::conflict(format!(
+            "Node {} has no operation that is held.",
+            node.id
+        )));
+    }
+    shared.wake.notify_one();
+    Ok(())
 }
 
 async fn deploy(

@@ -437,10 +437,10 @@ sections! {
         workers_pool_size: u32 = 300,
         #[reader("conductor")]
         /// How often a conductor renews its session in the database.
-        heartbeat_interval: Duration = seconds(10),
+        heartbeat_interval: Duration = seconds(2),
         #[reader("conductor")]
         /// A session that was not renewed for so long has ended; others take its work.
-        heartbeat_timeout: Duration = seconds(60),
+        heartbeat_timeout: Duration = seconds(8),
         #[reader("conductor, server")]
         /// How long running phases may take to end when the service is stopped.
         graceful_shutdown_timeout: Duration = seconds(60),
@@ -468,6 +468,21 @@ sections! {
         #[reader("conductor")]
         /// How long cleaning waits for the agent's next call; 0 = for ever.
         clean_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long a service waits for the agent's next call; 0 = for ever.
+        service_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long a rescue waits for the agent's next call; 0 = for ever.
+        rescue_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long an inspection waits for the ramdisk's report; 0 = for ever.
+        inspect_wait_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// A node that was switched on into the ramdisk and of which neither DHCP nor TFTP, HTTP or the API heard anything for so long is switched off and on once more; 0 = never. Only with the built-in network boot. When the service was started meanwhile, at most 90 seconds after its start.
+        boot_sign_timeout: Duration = seconds(600),
+        #[reader("conductor")]
+        /// Switch the node off when a service fails.
+        poweroff_in_servicefail: bool = false,
         #[reader("conductor")]
         /// Clean nodes before they become available. A node's own `automated_clean` goes first.
         automated_clean: bool = true,

@@ -113,7 +113,7 @@ fn wrong_settings_are_refused_with_place_and_nearest_name() {
         "api.max_limit: is a number from 1 to 1000",
     );
     check(
-        "[conductor]\nheartbeat_timeout = 5\n",
+        "[conductor]\nheartbeat_timeout = 1\n",
         "must be longer than conductor.heartbeat_interval",
     );
     check(

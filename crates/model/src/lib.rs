@@ -14,6 +14,7 @@ mod inventory;
 mod masking;
 pub mod network;
 mod node;
+pub mod placement;
 mod port;
 mod portgroup;
 mod power;

@@ -21,24 +21,20 @@ impl Calls for InProcess {
         node: NodeId,
         request: ProvisionRequest,
     ) -> Result<(), Fault> {
-        for (given, what) in [
-            (request.runbook.is_some(), "a runbook"),
-            (request.service_steps.is_some(), "service_steps"),
-            (request.disable_ramdisk == Some(true), "disable_ramdisk"),
-            (request.rescue_password.is_some(), "rescue_password"),
-        ] {
-            if given {
-                return Err(Fault::unsupported(format!(
-                    "The action \"{}\" with {what} is not supported by this version.",
-                    request.target
-                )));
-            }
+        if request.runbook.is_some() {
+            return Err(Fault::unsupported(format!(
+                "The action \"{}\" with a runbook is not supported by this version.",
+                request.target
+            )));
         }
         let request = Provision {
             target: request.target,
             configdrive: request.configdrive,
             clean_steps: request.clean_steps,
             deploy_steps: request.deploy_steps,
+            service_steps: request.service_steps,
+            disable_ramdisk: request.disable_ramdisk == Some(true),
+            rescue_password: request.rescue_password,
         };
         self.0.provision(node, request).await
     }

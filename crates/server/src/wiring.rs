@@ -34,6 +34,13 @@ pub fn conductor(config: &Config) -> Settings {
     settings.power_state_sync_max_retries = c.power_state_sync_max_retries;
     settings.deploy_callback_timeout = or_for_ever(c.deploy_callback_timeout);
     settings.clean_callback_timeout = or_for_ever(c.clean_callback_timeout);
+    settings.service_callback_timeout = or_for_ever(c.service_callback_timeout);
+    settings.rescue_callback_timeout = or_for_ever(c.rescue_callback_timeout);
+    settings.inspect_wait_timeout = or_for_ever(c.inspect_wait_timeout);
+    // Without our own DHCP, TFTP and HTTP nothing is seen before the agent calls.
+    settings.boot_sign_timeout =
+        Some(c.boot_sign_timeout).filter(|time| config.netboot.enabled && !time.is_zero());
+    settings.poweroff_in_servicefail = c.poweroff_in_servicefail;
     settings.power_state_change_timeout = c.power_state_change_timeout;
     settings.soft_power_off_timeout = c.soft_power_off_timeout;
     settings.automated_clean = c.automated_clean;

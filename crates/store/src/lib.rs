@@ -40,8 +40,8 @@ pub use error::StoreError;
 pub use requester::Requester;
 pub use store::Store;
 pub use types::{
-    BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow, Network,
-    NetworkChange, NewOperation, NodeChange, NodeFilter, NodeRow, NodeRowRef, Operation,
+    Able, BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow,
+    Network, NetworkChange, NewOperation, NodeChange, NodeFilter, NodeRow, NodeRowRef, Operation,
     OperationStatus, OperationUpdate, Page, Point, PortFilter, PortgroupFilter, Settings,
     ShardCount, Signal, SignalKind, SortDirection, Synced, TimelineEvent, TimelineSource,
     VolumeFilter, WriteProbe,

@@ -16,8 +16,9 @@ use crate::requester::{self, Requester};
 use crate::sql::{Connection, Row, ToValue, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::{
-    Claimed, HistoryRow, NewOperation, NodeChange, Operation, OperationStatus, OperationUpdate,
-    Signal, SignalKind, StoreError, TimelineEvent, TimelineSource, session, timeline,
+    Able, Claimed, HistoryRow, NewOperation, NodeChange, Operation, OperationStatus,
+    OperationUpdate, Signal, SignalKind, StoreError, TimelineEvent, TimelineSource, session,
+    timeline,
 };
 
 const COLUMNS: &str = "uuid, node, flow, flow_version, phase, attempt, status, args, data, wake_at, \
@@ -178,10 +179,19 @@ async fn signals_of(
     Ok(out)
 }
 
+/// When an operation whose conductors died may be claimed again: at once after the first deaths, then later and later,
+/// so that what kills a process does not keep all processes from working.
+fn after_deaths(table: &str) -> String {
+    format!(
+        "{table}updated_at + CASE WHEN {table}attempt < 3 THEN 0 WHEN {table}attempt < 10 THEN 200000 \
+         ELSE 1000000 END"
+    )
+}
+
 async fn claim_due(
     connection: &mut Connection,
     session: SessionId,
-    flows: &[(&'static str, i32)],
+    able: &Able,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Claimed>, Failure> {
@@ -190,7 +200,8 @@ async fn claim_due(
         return Ok(Vec::new());
     };
     let mut all = Conditions::default();
-    let known: Vec<_> = flows
+    let known: Vec<_> = able
+        .flows
         .iter()
         .map(|(flow, version)| {
             let (flow, version) = (all.arg(*flow), all.arg(*version));
@@ -198,6 +209,19 @@ async fn claim_due(
         })
         .collect();
     let (now, clock, ended) = (all.arg(now), all.arg(clock), all.arg(true));
+    let of_nodes = able.nodes.as_ref().map(|(group, others)| {
+        let group = all.arg(group.as_str());
+        let others: Vec<_> = others.iter().map(|d| all.arg(d.as_str())).collect();
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" AND n.driver NOT IN ({})", others.join(", "))
+        };
+        format!(
+            " AND EXISTS (SELECT 1 FROM node n WHERE n.uuid = o.node AND n.conductor_group = {group}{others})"
+        )
+    });
+    let of_nodes = of_nodes.unwrap_or_default();
     let limit = all.arg(limit);
     // What another claims at this moment is passed over; where it is missed, the serializable isolation
     // level refuses one of the two.
@@ -211,9 +235,11 @@ async fn claim_due(
          WHERE o.{OPEN} AND ({}) AND (o.status = 'ready' \
          OR (o.status = 'waiting' AND (o.wake_at <= {now} OR o.deadline_at <= {now} \
              OR EXISTS (SELECT 1 FROM signal g WHERE g.operation = o.uuid))) \
-         OR (o.status = 'running' AND (s.uuid IS NULL OR s.ended = {ended} OR s.expires_at <= {clock}))) \
+         OR (o.status = 'running' AND (s.uuid IS NULL OR s.ended = {ended} OR s.expires_at <= {clock}) \
+             AND {again} <= {now})){of_nodes} \
          ORDER BY o.id LIMIT {limit}{lock}",
-        known.join(" OR ")
+        known.join(" OR "),
+        again = after_deaths("o."),
     );
     let ids: Vec<OperationId> = connection.rows(sql, all.args, |row| row.get(0)).await?;
     if ids.is_empty() {
@@ -439,37 +465,38 @@ impl Store {
             .await?)
     }
 
-    /// Claims up to `limit` due operations of known flows: ready; waiting with wake_at <= now, deadline_at <= now, or an unconsumed signal; running under a session that has expired. Raises fence and attempt, sets owner, status running and the node's reservation. Refused (empty) when the session has expired.
+    /// Claims up to `limit` due operations of known flows: ready; waiting with wake_at <= now, deadline_at <= now, or an unconsumed signal; running under a session that has expired, after repeated deaths only some time later. Raises fence and attempt, sets owner, status running and the node's reservation. Refused (empty) when the session has expired.
     pub async fn claim(
         &self,
         session: SessionId,
-        flows: &[(&'static str, i32)],
+        able: impl Into<Able>,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        if flows.is_empty() || limit == 0 {
+        let able = Arc::new(able.into());
+        if able.flows.is_empty() || limit == 0 {
             return Ok(Vec::new());
         }
-        let flows: Arc<[(&'static str, i32)]> = flows.into();
         Ok(self
             .write("claim", Wakes::Nobody, move |tx| {
-                let flows = Arc::clone(&flows);
-                Box::pin(async move { claim_due(tx, session, &flows, now, limit).await })
+                let able = Arc::clone(&able);
+                Box::pin(async move { claim_due(tx, session, &able, now, limit).await })
             })
             .await?)
     }
 
-    /// Earliest wake_at/deadline_at of open operations that are not running, for the engine's sleep.
+    /// Earliest wake_at/deadline_at of open operations that are not running, and of those whose conductors died again and again, for the engine's sleep.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut connection = self.reader().await?;
-        let due: Option<Option<Timestamp>> = connection
-            .row(
-                "SELECT MIN(due) FROM (SELECT wake_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
-                 UNION ALL SELECT deadline_at AS due FROM operation WHERE status IN ('ready', 'waiting')) dues",
-                Vec::new(),
-                |row| row.get(0),
-            )
-            .await?;
+        let sql = format!(
+            "SELECT MIN(due) FROM (SELECT wake_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
+             UNION ALL SELECT deadline_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
+             UNION ALL SELECT {} AS due FROM operation WHERE status = 'running' AND attempt >= 3 \
+             AND NOT EXISTS (SELECT 1 FROM session s WHERE s.uuid = operation.owner AND s.ended = $1)) dues",
+            after_deaths("")
+        );
+        let due: Option<Option<Timestamp>> =
+            connection.row(sql, args![false], |row| row.get(0)).await?;
         Ok(due.flatten())
     }
 

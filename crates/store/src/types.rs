@@ -267,6 +267,30 @@ pub struct Operation {
     pub updated_at: Timestamp,
 }
 
+/// What a conductor can work on.
+#[derive(Debug, Clone, Default)]
+pub struct Able {
+    /// Flows with their versions.
+    pub flows: Vec<(&'static str, i32)>,
+    /// Conductor group of the nodes, in lower case, and drivers that are left to others; `None` = all nodes.
+    pub nodes: Option<(String, Vec<String>)>,
+}
+
+impl From<&[(&'static str, i32)]> for Able {
+    fn from(flows: &[(&'static str, i32)]) -> Self {
+        Self {
+            flows: flows.to_vec(),
+            nodes: None,
+        }
+    }
+}
+
+impl<const N: usize> From<&[(&'static str, i32); N]> for Able {
+    fn from(flows: &[(&'static str, i32); N]) -> Self {
+        Self::from(flows.as_slice())
+    }
+}
+
 /// A claimed operation with what the engine needs to run one phase of it.
 #[derive(Debug, Clone)]
 pub struct Claimed {

@@ -224,7 +224,11 @@ async fn before_and_after_every_write_on_sqlite() {
         println!("{point}");
     }
     assert_eq!(end, undisturbed);
-    for flow in bessemer_conductor::FLOWS {
+    // steps on child nodes have their own test
+    let flows = bessemer_conductor::FLOWS
+        .iter()
+        .filter(|f| f.name != "child-step");
+    for flow in flows {
         for phase in flow.phases {
             for write in [
                 "before claim",

@@ -116,24 +116,28 @@ async fn end_with_one_cut(mut world: World) {
     world.controller.stop().await;
 }
 
-/// The operator wants it now, also when a write of half an hour has just begun.
+/// The write is never cut: half an image would be left behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abort_while_an_image_is_written() {
     let mut world = writing().await;
     world.api.provision("h0", json!({"target": "abort"})).await;
+    assert_eq!(
+        world.api.node("h0").await["provision_state"],
+        "wait call-back"
+    );
     let error = world.api.failed("h0", "deploy failed").await;
     assert_says(&error, &["deploy of node h0", "aborted by the operator"]);
     let writes = world.lab.log().unwrap().image_writes("h0");
     assert_eq!(writes.len(), 1);
-    assert_eq!(writes[0].end, WriteEnd::Interrupted);
+    assert_eq!(writes[0].end, WriteEnd::Complete);
     assert_eq!(world.api.node("h0").await["power_state"], "power off");
     world.deploy_again().await;
-    end_with_one_cut(world).await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn undeploy_while_an_image_is_written() {
-    let world = writing().await;
+    let mut world = writing().await;
     world
         .api
         .provision("h0", json!({"target": "deleted"}))
@@ -141,8 +145,43 @@ async fn undeploy_while_an_image_is_written() {
     let node = world.api.wait_for("h0", "available").await;
     assert_eq!(node["last_error"], Value::Null);
     assert_eq!(node["instance_info"], json!({}));
+    let writes = world.lab.log().unwrap().image_writes("h0");
+    assert_eq!(writes[0].end, WriteEnd::Complete);
     world.deploy_again().await;
-    end_with_one_cut(world).await;
+    world.end().await;
+}
+
+/// Firmware that hung at the first try boots at the second, without an operator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_of_which_nothing_is_seen_is_tried_again() {
+    let mut world = World::new(|config| {
+        config.conductor.boot_sign_timeout = Duration::from_secs(1);
+    })
+    .await;
+    world.life.enrol().await;
+    world.life.step(Step::Manage).await;
+    world
+        .lab
+        .set_fault("h0", Fault::NeverBoots, true, None)
+        .unwrap();
+    world
+        .api
+        .provision("h0", json!({"target": "provide"}))
+        .await;
+    world
+        .lab
+        .seen(PATIENCE, |log| log.last("h0", "stuck").cloned())
+        .await
+        .unwrap();
+    world
+        .lab
+        .set_fault("h0", Fault::NeverBoots, false, None)
+        .unwrap();
+    let node = world.api.wait_for("h0", "available").await;
+    assert_eq!(node["last_error"], Value::Null);
+    let timeline = world.api.timeline("h0").await;
+    assert!(timeline.contains("off and on once more"), "{timeline}");
+    world.end().await;
 }
 
 /// Power is lost for a moment in the middle of a write: nobody knows what is on the disk, so nobody goes on.

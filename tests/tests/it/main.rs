@@ -8,6 +8,7 @@ mod bad_image;
 mod bad_input;
 mod crash;
 mod driver_api;
+mod flows;
 mod harness;
 mod interventions;
 mod kill;

@@ -1,7 +1,7 @@
 //! Cleaning, automated (after `provide` and `deleted`) and manual (`clean`).
 
 use async_trait::async_trait;
-use bessemer_model::{Event, Fault, Node, ProvisionState};
+use bessemer_model::{Event, Fault, Node, NodeHealthFault, ProvisionState};
 use bessemer_store::TimelineSource;
 
 use super::ramdisk::{AbandonRamdisk, PowerOff, PowerOn, PrepareRamdisk, WaitAgent};
@@ -28,7 +28,7 @@ pub const CLEAN: Flow = Flow {
         &Done,
     ],
     abandon: &AbandonRamdisk,
-    on_failure: OnFailure::FailCleaning,
+    on_failure: OnFailure::FailWith(NodeHealthFault::CleanFailure),
 };
 
 /// Node before settings, as upstream.
@@ -69,7 +69,8 @@ impl Phase for Plan {
             return Ok(Outcome::Next("done"));
         }
         let hardware = cx.hardware()?;
-        if !hardware.deploy.uses_agent() {
+        let without = cx.operation.args.get("disable_ramdisk") == Some(&true.into());
+        if without || !hardware.deploy.uses_agent() {
             return Ok(Outcome::Next("collect-steps"));
         }
         let env = cx.shared.environment.clone();

@@ -1,12 +1,18 @@
 //! The flows: each verb as a list of phases, in one table.
 
+mod adopt;
 mod call;
+mod child_steps;
 mod clean;
+mod core_steps;
 mod deploy;
+mod in_band;
 mod manage;
 mod power;
 mod ramdisk;
+mod reserved;
 mod run_steps;
+mod service;
 mod unprovision;
 
 use bessemer_model::provision::StateKind;
@@ -16,7 +22,11 @@ use crate::context::Context;
 use crate::outcome::Phase;
 
 pub(crate) use call::DriverCall;
+pub use child_steps::tell_parent;
 pub use clean::is_automated_clean_wanted;
+pub use reserved::Reboot;
+pub use run_steps::driver_steps;
+pub use service::WITHOUT_RAMDISK;
 
 /// A verb as phases in order. Names and versions are a stored format: a conductor claims only what it knows.
 pub struct Flow {
@@ -37,8 +47,8 @@ pub struct Flow {
 pub enum OnFailure {
     /// The failed state of the verb.
     Fail,
-    /// And maintenance, when a step was running: the disks may be in any condition.
-    FailCleaning,
+    /// And maintenance with this fault, when a step was running: the disks may be in any condition.
+    FailWith(NodeHealthFault),
     /// The provision state is not touched.
     Power,
     /// Nothing else.
@@ -53,6 +63,10 @@ pub const FLOWS: &[&Flow] = &[
     &unprovision::UNPROVISION,
     &power::POWER,
     &call::CALL,
+    &service::SERVICE,
+    &service::UNSERVICE,
+    &adopt::ADOPT,
+    &child_steps::CHILD_STEP,
 ];
 
 /// The newest flow of that name.
@@ -94,23 +108,34 @@ impl Flow {
         cx.set(|node| {
             node.clean_step.clear();
             node.deploy_step.clear();
+            node.service_step.clear();
         });
         match self.on_failure {
             OnFailure::Power => cx.set(|node| node.target_power_state = None),
             OnFailure::LastError => {}
-            OnFailure::Fail | OnFailure::FailCleaning => {
-                let aborted =
-                    abandoned.aborted && cx.node.provision_state.kind() == StateKind::Wait;
-                cx.event(if aborted { Event::Abort } else { Event::Fail })?;
+            OnFailure::Fail | OnFailure::FailWith(_) => {
+                let kind = cx.node.provision_state.kind();
+                // There is no failure of a hold: only the operator ends it.
+                let abort =
+                    kind == StateKind::Hold || (abandoned.aborted && kind == StateKind::Wait);
+                // A node that is where it should be already only keeps the error.
+                if kind != StateKind::Stable {
+                    cx.event(if abort { Event::Abort } else { Event::Fail })?;
+                }
+                if self.name == "adopt" {
+                    cx.set(|node| node.power_state = None);
+                }
             }
         }
-        if self.on_failure == OnFailure::FailCleaning && abandoned.during_step && !abandoned.aborted
+        if let OnFailure::FailWith(fault) = self.on_failure
+            && abandoned.during_step
+            && !abandoned.aborted
         {
             let reason = abandoned.error.clone();
             cx.set(move |node| {
                 node.maintenance = true;
                 node.maintenance_reason = Some(reason.clone());
-                node.fault = Some(NodeHealthFault::CleanFailure);
+                node.fault = Some(fault);
             });
         }
         let error = abandoned.error;
@@ -155,6 +180,10 @@ mod tests {
                 "unprovision 1: power-off tear-down",
                 "power 1: start soft-power-off power-off power-on done",
                 "call 1: prepare call",
+                "service 1: plan power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
+                "unservice 1: power-off restore-boot power-on done",
+                "adopt 1: adopt",
+                "child-step 1: run-child-step",
             ]
         );
     }

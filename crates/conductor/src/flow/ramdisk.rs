@@ -5,9 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bessemer_drivers::{BootParams, Persistence};
 use bessemer_model::provision::StateKind;
-use bessemer_model::{Event, Fault, FaultKind, PowerState, Timestamp};
+use bessemer_model::{Event, Fault, FaultKind, NodeHealthFault, PowerState, Timestamp};
 use bessemer_store::{BootKind, BootRow, TimelineSource};
 
+use super::child_steps::{children_power, parent_power};
+use super::run_steps::agent_timeout;
 use crate::context::Context;
 use crate::outcome::{Look, Outcome, Phase, Wait};
 
@@ -17,7 +19,7 @@ const RESEND: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What the shared power phases bring about.
-async fn look_power(cx: &mut Context, wanted: PowerState) -> Result<Look, Fault> {
+pub async fn look_power(cx: &mut Context, wanted: PowerState) -> Result<Look, Fault> {
     if cx.read_power().await? == wanted {
         return Ok(Look::Done);
     }
@@ -30,14 +32,14 @@ async fn look_power(cx: &mut Context, wanted: PowerState) -> Result<Look, Fault>
 }
 
 #[track_caller]
-fn power_wait(cx: &Context, wanted: PowerState) -> Wait {
+pub fn power_wait(cx: &Context, wanted: PowerState) -> Wait {
     Wait::new(format!("the BMC to report {wanted}"))
         .look_again(LOOK)
         .until(cx.deadline(cx.shared.settings.power_state_change_timeout))
 }
 
 /// Sends the command; `true` when the state is there already.
-async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fault> {
+pub async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fault> {
     let hardware = cx.hardware()?;
     cx.guard()?;
     let env = cx.shared.environment.clone();
@@ -91,6 +93,9 @@ impl Phase for PowerOff {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        if let Some(wait) = children_power(cx).await? {
+            return Ok(Outcome::Wait(wait));
+        }
         if send_power(cx, PowerState::Off).await? {
             cx.forget_agent();
             return Ok(Outcome::Done);
@@ -117,6 +122,9 @@ impl Phase for PowerOn {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        if let Some(wait) = parent_power(cx).await? {
+            return Ok(Outcome::Wait(wait));
+        }
         if send_power(cx, PowerState::On).await? {
             return Ok(Outcome::Done);
         }
@@ -144,11 +152,9 @@ impl Phase for PrepareRamdisk {
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
         let hardware = cx.hardware()?;
-        let params = BootParams {
-            api_url: cx.shared.settings.api_url.clone(),
-            extra: Vec::new(),
-        };
+        let params = boot_params(cx);
         let env = cx.shared.environment.clone();
+        cx.data.ramdisk = true;
         let Some(plan) = hardware.boot.ramdisk(&env, &cx.node, &params)? else {
             return Ok(Outcome::Done);
         };
@@ -167,6 +173,28 @@ impl Phase for PrepareRamdisk {
         set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
         Ok(Outcome::Done)
     }
+}
+
+/// What the ramdisk of this flow shall know.
+pub fn boot_params(cx: &Context) -> BootParams {
+    BootParams {
+        api_url: cx.shared.settings.api_url.clone(),
+        extra: Vec::new(),
+    }
+}
+
+/// The node's own disk from now on: nothing over the network, and the BMC's boot device.
+pub async fn set_local_boot(cx: &mut Context) -> Result<(), Fault> {
+    set_boot_device(cx, "disk", Persistence::Persistent).await?;
+    let row = BootRow {
+        node: cx.node.id,
+        kind: BootKind::Local,
+        kernel: None,
+        ramdisk: None,
+        kernel_params: String::new(),
+        updated_at: Timestamp::now(),
+    };
+    set_boot(cx, row).await
 }
 
 /// Stores the boot row when the lease still holds.
@@ -231,17 +259,72 @@ impl Phase for WaitAgent {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        cx.enter_wait()?;
-        let settings = &cx.shared.settings;
-        let timeout = if cx.operation.flow == "deploy" {
-            settings.deploy_callback_timeout
-        } else {
-            settings.clean_callback_timeout
-        };
-        Ok(Outcome::Wait(
-            Wait::new("the agent's first heartbeat").until(cx.deadline(timeout)),
-        ))
+        wait_boot(cx, "the agent's first heartbeat").await
     }
+}
+
+/// Waits for what the ramdisk does first. When nothing at all is seen of the boot in time, the node is switched off and
+/// on once more: the firmware's requests may have come while nobody answered them.
+pub async fn wait_boot(cx: &mut Context, what: &str) -> Result<Outcome, Fault> {
+    if let Some(limit) = boot_limit(cx)
+        && !cx.data.boot_again
+        && limit <= Timestamp::now()
+        && !boot_was_seen(cx).await?
+    {
+        let waited = Timestamp::now()
+            .since(Timestamp(cx.data.phase_since))
+            .as_secs();
+        cx.data.boot_again = true;
+        cx.note(
+            TimelineSource::Engine,
+            format!("nothing was seen of the boot for {waited} s; the node is switched off and on once more"),
+        );
+        return Ok(Outcome::Next("power-off"));
+    }
+    cx.enter_wait()?;
+    let timeout = agent_timeout(&cx.shared.settings, &cx.operation.flow);
+    let wait = Wait::new(what).until(cx.deadline(timeout));
+    Ok(Outcome::Wait(match boot_limit(cx) {
+        Some(limit) if !cx.data.boot_again && limit > Timestamp::now() => {
+            wait.look_again(limit.since(Timestamp::now()) + Duration::from_millis(1))
+        }
+        _ => wait,
+    }))
+}
+
+/// The service's start within the wait shortens it: requests of the firmware fell into the time when nobody answered.
+const AFTER_START: Duration = Duration::from_secs(90);
+
+/// When a boot that nothing is seen of is tried again.
+fn boot_limit(cx: &Context) -> Option<Timestamp> {
+    let time = cx.shared.settings.boot_sign_timeout?;
+    let entered = Timestamp(cx.data.phase_since);
+    let started = cx.shared.started;
+    Some(if started > entered {
+        started.after(time.min(AFTER_START))
+    } else {
+        entered.after(time)
+    })
+}
+
+/// Whether DHCP, TFTP, HTTP or the API heard of the node since the phase began.
+async fn boot_was_seen(cx: &Context) -> Result<bool, Fault> {
+    let events = cx
+        .shared
+        .store
+        .list_timeline(cx.node.id, None, 50)
+        .await
+        .map_err(|e| crate::error_text::store(&e))?;
+    Ok(events.iter().any(|(_, event)| {
+        event.at.0 >= cx.data.phase_since
+            && matches!(
+                event.source,
+                TimelineSource::Dhcp
+                    | TimelineSource::Tftp
+                    | TimelineSource::Http
+                    | TimelineSource::Agent
+            )
+    }))
 }
 
 /// After a failure or an abort: the ramdisk is switched off, nothing boots it again, and the node enters
@@ -270,44 +353,83 @@ impl Phase for AbandonRamdisk {
             return Err(crate::error_text::store(&error));
         }
         let settings = &cx.shared.settings;
-        let off = if cx.operation.flow == "deploy" {
-            settings.power_off_after_deploy_failure
-        } else {
-            settings.poweroff_in_cleanfail
+        let off = match cx.operation.flow.as_str() {
+            "deploy" => settings.power_off_after_deploy_failure,
+            "service" => settings.poweroff_in_servicefail,
+            "rescue" | "inspect" => true,
+            _ => settings.poweroff_in_cleanfail,
         };
         let aborted = cx.data.abandoned.as_ref().is_some_and(|a| a.aborted);
-        if off || aborted {
-            match tokio::time::timeout(ABANDON_POWER, send_power(cx, PowerState::Off)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(fault)) => cx.note(
+        // Without the ramdisk the instance may be running.
+        let ours = cx.data.ramdisk || matches!(cx.operation.flow.as_str(), "deploy" | "clean");
+        let mut still_on = None;
+        if (off || aborted) && ours && !cx.node.disable_power_off {
+            still_on =
+                match tokio::time::timeout(ABANDON_POWER, send_power(cx, PowerState::Off)).await {
+                    Ok(Ok(_)) => None,
+                    Ok(Err(fault)) => Some(fault.text),
+                    Err(_) => Some("its BMC did not answer".to_owned()),
+                };
+            if let Some(why) = &still_on {
+                cx.note(
                     TimelineSource::Bmc,
-                    format!("the node could not be switched off after the failure: {fault}"),
-                ),
-                Err(_) => cx.note(
-                    TimelineSource::Bmc,
-                    "the node could not be switched off after the failure: its BMC did not answer",
-                ),
+                    format!("the node could not be switched off after the failure: {why}"),
+                );
             }
         }
         cx.forget_agent();
         let flow = crate::flow::by_name(&cx.operation.flow)
             .ok_or_else(|| Fault::internal(format!("there is no flow {}", cx.operation.flow)))?;
-        if cx
-            .data
-            .abandoned
-            .as_ref()
-            .is_some_and(|a| a.then.as_deref() == Some("unprovision"))
-        {
-            if cx.node.provision_state.kind() == StateKind::Transient {
-                cx.event(Event::Fail)?;
-            }
+        let then = cx.data.abandoned.as_ref().and_then(|a| a.then.clone());
+        if then.as_deref() == Some("unprovision") {
+            leave_running(cx)?;
             cx.event(Event::Delete)?;
+            clear_steps(cx);
             cx.set(|node| node.last_error = None);
             return Ok(Outcome::Become("unprovision"));
         }
+        if flow.name == "service" && aborted {
+            // The instance comes back.
+            leave_running(cx)?;
+            cx.event(Event::Abort)?;
+            clear_steps(cx);
+            return Ok(if ours {
+                Outcome::Become("unservice")
+            } else {
+                Outcome::GiveUp
+            });
+        }
         flow.mark_failed(cx)?;
+        if let (true, true, Some(why)) = (flow.name == "rescue", aborted, still_on) {
+            let reason = format!(
+                "The rescue of node {} was aborted, but the node could not be switched off: {why}",
+                cx.node.label()
+            );
+            cx.set(move |node| {
+                node.maintenance = true;
+                node.maintenance_reason = Some(reason.clone());
+                node.fault = Some(NodeHealthFault::RescueAbortFailure);
+            });
+        }
         Ok(Outcome::GiveUp)
     }
+}
+
+/// Out of the transient and hold states, from which there is no verb, into the failed one.
+fn leave_running(cx: &mut Context) -> Result<(), Fault> {
+    match cx.node.provision_state.kind() {
+        StateKind::Transient => cx.event(Event::Fail),
+        StateKind::Hold | StateKind::Wait => cx.event(Event::Abort),
+        StateKind::Stable | StateKind::Failure => Ok(()),
+    }
+}
+
+fn clear_steps(cx: &mut Context) {
+    cx.set(|node| {
+        node.clean_step.clear();
+        node.deploy_step.clear();
+        node.service_step.clear();
+    });
 }
 
 /// After a failure of a flow that boots nothing.

@@ -25,21 +25,25 @@ pub enum Step {
     SoftPowerOff,
     PowerOn,
     Reboot,
+    Service,
     Rebuild,
     Undeploy,
+    Adopt,
 }
 
 impl Step {
-    /// All of them in an order that is possible.
-    pub const LIFE: [Self; 10] = [
+    /// Nearly all of them in an order that is possible.
+    pub const LIFE: [Self; 12] = [
         Self::Manage,
-        Self::Provide,
+        Self::Adopt,
+        Self::Undeploy,
         Self::Deploy,
         Self::PowerOff,
         Self::PowerOn,
         Self::Reboot,
         Self::SoftPowerOff,
         Self::PowerOn,
+        Self::Service,
         Self::Rebuild,
         Self::Undeploy,
     ];
@@ -62,6 +66,8 @@ impl Step {
             Self::Reboot => "rebooting",
             Self::Rebuild => "rebuild",
             Self::Undeploy => "deleted",
+            Self::Service => "service",
+            Self::Adopt => "adopt",
         }
     }
 }
@@ -73,6 +79,7 @@ struct Seen {
     power_changes: usize,
     ons: usize,
     local_boots: usize,
+    erased: usize,
 }
 
 enum Stand {
@@ -182,6 +189,7 @@ impl Life {
                 + log.events(&name, "power_off").count(),
             ons: log.events(&name, "power_on").count(),
             local_boots: booted(log, &name),
+            erased: log.events(&name, "disk_erased").count(),
         }
     }
 
@@ -189,7 +197,7 @@ impl Life {
     pub async fn step(&mut self, step: Step) -> Value {
         let before = self.seen();
         let path = format!("/v1/nodes/{}", self.host.name);
-        if step == Step::Deploy {
+        if matches!(step, Step::Deploy | Step::Adopt) {
             let patch = json!([{"op": "add", "path": "/instance_info", "value": self.image.instance_info()}]);
             self.ask(Method::PATCH, &path, Some(&patch)).await.ok();
         }
@@ -243,6 +251,10 @@ impl Life {
             return ("power", json!({"target": step.target()}));
         }
         let mut body = json!({"target": step.target()});
+        if step == Step::Service {
+            body["service_steps"] =
+                json!([{"interface": "deploy", "step": "erase_devices_metadata"}]);
+        }
         if matches!(step, Step::Deploy | Step::Rebuild) {
             body["configdrive"] = json!({
                 "meta_data": {"hostname": format!("{}-named-by-its-drive", self.host.name)},
@@ -281,6 +293,12 @@ impl Life {
                 return if booted { Stand::Done } else { Stand::Wait };
             }
             Step::Rebuild => ("active", ""),
+            Step::Adopt => ("manageable", "active"),
+            Step::Service if state == "active" && seen.erased > before.erased => {
+                let on = node["power_state"] == "power on";
+                return if on { Stand::Done } else { Stand::Wait };
+            }
+            Step::Service => ("active", ""),
             Step::PowerOff | Step::SoftPowerOff | Step::PowerOn | Step::Reboot => {
                 let wanted = if matches!(step, Step::PowerOff | Step::SoftPowerOff) {
                     "power off"
@@ -382,8 +400,8 @@ pub fn assert_clean_life(log: &Log, host: &str, image: &Image, steps: &[Step]) {
             .filter(|e| e.text("how") == Some(how))
             .count()
     };
-    let cleanings = count(&[Step::Provide, Step::Undeploy]);
-    assert_eq!(erased("erase_devices_metadata"), cleanings);
+    let erasures = count(&[Step::Provide, Step::Undeploy, Step::Service]);
+    assert_eq!(erased("erase_devices_metadata"), erasures);
     if steps.last() == Some(&Step::Undeploy) {
         assert_eq!(log.final_disk(host).unwrap().content, Content::Erased);
         assert!(!log.powered(host));

@@ -1,0 +1,214 @@
+//! The verbs beside deploying and cleaning, and the steps that the conductor itself knows.
+
+use bessemer_lab::Fault;
+use serde_json::{Value, json};
+
+use crate::bad_input::{World, assert_says};
+use crate::harness::{Api, Controller, PATIENCE, Site, Step, until};
+
+async fn fake(api: &Api, name: &str, more: Value) {
+    let mut node = json!({"name": name, "driver": "fake-hardware", "automated_clean": false});
+    for (key, value) in more.as_object().unwrap() {
+        node[key] = value.clone();
+    }
+    let reply = api.post("/v1/nodes", &node).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    api.provision(name, json!({"target": "manage"})).await;
+    api.wait_for(name, "manageable").await;
+}
+
+async fn verb(api: &Api, name: &str, body: Value, state: &str) -> Value {
+    api.provision(name, body).await;
+    let node = api.wait_for(name, state).await;
+    assert_eq!(node["last_error"], Value::Null, "{state}");
+    node
+}
+
+async fn world() -> (Site, Controller, Api) {
+    let site = Site::new().await;
+    let mut config = site.config();
+    config.netboot.enabled = false;
+    let controller = Controller::start(config, None).await;
+    let api = Api::new(site.url(1));
+    (site, controller, api)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adoption_service_and_holds() {
+    let (_site, controller, api) = world().await;
+    let n = "n0";
+    fake(&api, n, json!({})).await;
+    let adopted = verb(&api, n, json!({"target": "adopt"}), "active").await;
+    assert_eq!(adopted["target_provision_state"], Value::Null);
+
+    // a service that is held, goes on, and really switches
+    let steps = json!([
+        {"interface": "power", "step": "power_off"},
+        {"interface": "vendor", "step": "hold"},
+        {"interface": "deploy", "step": "wait", "args": {"seconds": 1}},
+        {"interface": "power", "step": "power_on"},
+    ]);
+    let service = json!({"target": "service", "service_steps": steps});
+    let held = verb(&api, n, service.clone(), "service hold").await;
+    assert_eq!(held["power_state"], "power off");
+    assert_eq!(held["service_step"]["step"], "hold");
+    assert_eq!(held["target_provision_state"], "active");
+    let done = verb(&api, n, json!({"target": "unhold"}), "active").await;
+    assert_eq!(done["power_state"], "power on");
+    assert_eq!(done["service_step"], json!({}));
+    // upstream drops such steps: the timeline tells that they ran
+    let timeline = api.timeline(n).await;
+    assert!(
+        timeline.contains("service step deploy.wait is done"),
+        "{timeline}"
+    );
+
+    // aborted while held: back to active, the error stays to be seen
+    verb(&api, n, service, "service hold").await;
+    api.provision(n, json!({"target": "abort"})).await;
+    let aborted = api.wait_for(n, "active").await;
+    assert_says(
+        aborted["last_error"].as_str().unwrap(),
+        &["service of node n0", "aborted by the operator"],
+    );
+
+    // a list that cannot work: failed, and out of it by abort
+    let wrong = json!([{"interface": "deploy", "step": "nonsense"}]);
+    api.provision(n, json!({"target": "service", "service_steps": wrong}))
+        .await;
+    let error = api.failed(n, "service failed").await;
+    assert_says(&error, &["deploy.nonsense", "service of node n0"]);
+    verb(&api, n, json!({"target": "abort"}), "active").await;
+
+    // a deploy that is held: aborted, then tried again and gone on with
+    verb(&api, n, json!({"target": "deleted"}), "available").await;
+    let hold = json!([{"interface": "deploy", "step": "hold", "args": {}, "priority": 150}]);
+    let deploy = json!({"target": "active", "deploy_steps": hold});
+    verb(&api, n, deploy.clone(), "deploy hold").await;
+    api.provision(n, json!({"target": "abort"})).await;
+    assert_says(&api.failed(n, "deploy failed").await, &["aborted"]);
+    verb(&api, n, deploy, "deploy hold").await;
+    verb(&api, n, json!({"target": "unhold"}), "active").await;
+
+    // the same in cleaning
+    verb(&api, n, json!({"target": "deleted"}), "available").await;
+    verb(&api, n, json!({"target": "manage"}), "manageable").await;
+    let steps =
+        json!([{"interface": "deploy", "step": "hold"}, {"interface": "power", "step": "reboot"}]);
+    let clean = json!({"target": "clean", "clean_steps": steps});
+    verb(&api, n, clean.clone(), "clean hold").await;
+    api.provision(n, json!({"target": "abort"})).await;
+    assert_says(&api.failed(n, "clean failed").await, &["aborted"]);
+    assert_eq!(api.node(n).await["maintenance"], false);
+    verb(&api, n, json!({"target": "manage"}), "manageable").await;
+    verb(&api, n, clean, "clean hold").await;
+    let cleaned = verb(&api, n, json!({"target": "unhold"}), "manageable").await;
+    assert_eq!(cleaned["power_state"], "power on");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parents_and_children() {
+    let (_site, controller, api) = world().await;
+    fake(&api, "parent", json!({})).await;
+    let parent = api.node("parent").await["uuid"].clone();
+    for child in ["one", "two"] {
+        fake(&api, child, json!({"parent_node": parent})).await;
+    }
+    let two = api.node("two").await["uuid"].clone();
+    let power = async |name: &str| api.node(name).await["power_state"].clone();
+    let clean = |step: Value| json!({"target": "clean", "clean_steps": [step]});
+    let on_all = json!({"interface": "power", "step": "power_on", "execute_on_child_nodes": true});
+    verb(&api, "parent", clean(on_all), "manageable").await;
+    // a child's power needs its parent's
+    for name in ["parent", "one", "two"] {
+        assert_eq!(power(name).await, "power on", "{name}");
+    }
+    let on_one = json!({"interface": "power", "step": "power_off", "execute_on_child_nodes": true,
+                        "limit_child_node_execution": [two]});
+    verb(&api, "parent", clean(on_one), "manageable").await;
+    assert_eq!(
+        (power("one").await, power("two").await),
+        (json!("power on"), json!("power off"))
+    );
+
+    let stranger = json!({"interface": "power", "step": "power_off", "execute_on_child_nodes": true,
+                          "limit_child_node_execution": [parent]});
+    api.provision("parent", clean(stranger)).await;
+    assert_says(
+        &api.failed("parent", "clean failed").await,
+        &["is not a child"],
+    );
+    let impossible =
+        json!({"interface": "raid", "step": "nonsense", "execute_on_child_nodes": true});
+    api.set("parent", &[("maintenance", json!(false))]).await;
+    verb(&api, "parent", json!({"target": "manage"}), "manageable").await;
+    api.provision("parent", clean(impossible)).await;
+    assert_says(
+        &api.failed("parent", "clean failed").await,
+        &["2 of its children", "raid.nonsense", "node one"],
+    );
+
+    // a parent that goes off takes them with it
+    let off = api
+        .put(
+            "/v1/nodes/parent/states/power",
+            &json!({"target": "power off"}),
+        )
+        .await;
+    assert_eq!(off.status, 202, "{off:?}");
+    until("everything is off", PATIENCE, async || {
+        let node = api.node("parent").await;
+        (node["power_state"] == "power off" && node["target_power_state"].is_null()).then_some(())
+    })
+    .await;
+    assert_eq!(power("one").await, "power off");
+    controller.stop().await;
+}
+
+/// In band: the ramdisk comes and goes, and the instance is started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_with_the_ramdisk() {
+    let mut world = World::new(|_| {}).await;
+    world.available().await;
+    world.life.step(Step::Deploy).await;
+    let steps = json!([
+        {"interface": "deploy", "step": "erase_devices_metadata"},
+        {"interface": "power", "step": "reboot"},
+        {"interface": "deploy", "step": "erase_devices_metadata"},
+    ]);
+    let service = json!({"target": "service", "service_steps": steps});
+    world.api.provision("h0", service.clone()).await;
+    let node = world.api.wait_for("h0", "active").await;
+    assert_eq!(node["last_error"], Value::Null);
+    assert_eq!(node["power_state"], "power on");
+    let log = world.lab.log().unwrap();
+    assert_eq!(log.events("h0", "disk_erased").count(), 2);
+    // ramdisk, ramdisk after the restart, instance; and the deploy's two before
+    assert_eq!(log.events("h0", "power_on").count(), 5);
+    assert_eq!(
+        log.last("h0", "local_boot")
+            .map(|e| e.text("result").unwrap_or_default().to_owned()),
+        Some("no bootable disk".into())
+    );
+
+    // an abort while the ramdisk is waited for: the instance comes back
+    world
+        .lab
+        .set_fault("h0", Fault::NoNetwork, true, None)
+        .unwrap();
+    world.api.provision("h0", service).await;
+    world.api.wait_for("h0", "service wait").await;
+    world.api.provision("h0", json!({"target": "abort"})).await;
+    let node = world.api.wait_for("h0", "active").await;
+    assert_says(
+        node["last_error"].as_str().unwrap(),
+        &["aborted by the operator"],
+    );
+    until("the instance is on again", PATIENCE, async || {
+        let node = world.api.node("h0").await;
+        (node["power_state"] == "power on" && node["reservation"].is_null()).then_some(())
+    })
+    .await;
+    world.end().await;
+}
