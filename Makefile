@@ -13,7 +13,7 @@ endif
 
 XTASK := cargo xtask
 
-.PHONY: help setup demo interop test bench compat tidy ramdisk tiny-image debian-image testbed-check
+.PHONY: help setup demo interop test kill-test bench compat tidy ramdisk tiny-image debian-image testbed-check
 
 help:
 	@$(XTASK) --help
@@ -29,6 +29,10 @@ interop:
 # everything that is checked
 test:
 	@$(XTASK) test
+
+# the service killed a hundred times while it deploys two hundred simulated hosts
+kill-test:
+	@$(XTASK) kill-test
 
 # what the service costs, against upstream's service; options: make bench BENCH=--quick
 bench:

@@ -55,6 +55,16 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kill the service again and again while it deploys simulated hosts; their log is the judge.
+    KillTest {
+        #[arg(long, default_value_t = 200)]
+        hosts: u32,
+        #[arg(long, default_value_t = 100)]
+        kills: u32,
+        /// Of the instants; the same seed kills at the same ones.
+        #[arg(long, default_value_t = 20_250_101)]
+        seed: u64,
+    },
     /// Check the tree's own rules.
     Tidy,
     /// Measure what the service costs, against upstream's service in the same run.
@@ -131,6 +141,7 @@ fn run(command: Command) -> Result<ExitCode> {
             });
         }
         Command::Test { arguments } => test_run::test(&arguments)?,
+        Command::KillTest { hosts, kills, seed } => test_run::kill_test(hosts, kills, seed)?,
         Command::Tidy => tidy::tidy(&build::workspace())?,
         Command::Bench(options) => bench::bench(options)?,
         Command::Compat(options) => compat::compat(&options)?,

@@ -192,6 +192,25 @@ pub fn test(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The long form of the kill test, with its own counts and seed.
+pub fn kill_test(hosts: u32, kills: u32, seed: u64) -> Result<()> {
+    let cache = Cache::open()?;
+    setup(Purpose::Test)?;
+    run(build::cargo(&cache).args(["build", "--locked", "--quiet", "--workspace", "--bins"]))?;
+    let programs = build::target_directory().join("debug");
+    let mut cargo = build::cargo(&cache);
+    cargo
+        .args(["test", "--locked", "-p", "bessemer-tests", "--", "--nocapture"])
+        .arg("kill::kills_during_many_deploys_lose_nothing")
+        .env("PATH", search_path())
+        .env("BESSEMER_SERVER", programs.join("bessemer"))
+        .env("BESSEMER_LAB", programs.join("bessemer-lab"))
+        .env("BESSEMER_KILL_HOSTS", hosts.to_string())
+        .env("BESSEMER_KILLS", kills.to_string())
+        .env("BESSEMER_KILL_SEED", seed.to_string());
+    run(&mut cargo)
+}
+
 fn minutes(time: Duration) -> String {
     format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
 }

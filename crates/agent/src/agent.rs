@@ -341,6 +341,12 @@ async fn serve(
         let _ = api.await;
         return Ok(());
     }
+    if let Some(url) = agent.settings.inspection_callback_url.clone() {
+        tokio::select! {
+            () = agent.cancel.cancelled() => return Ok(()),
+            () = inspection(agent, client, &url) => {}
+        }
+    }
     let found = tokio::select! {
         () = agent.cancel.cancelled() => return Ok(()),
         found = lookup(agent, client) => found?,
@@ -404,6 +410,40 @@ async fn advertised_host(agent: &Agent, client: &ApiClient) -> Result<Option<Str
             () = agent.cancel.cancelled() => return Ok(None),
             () = tokio::time::sleep(Duration::from_millis(250)) => {}
         }
+    }
+}
+
+/// Sends the inventory until it is taken, or nobody can want it any more.
+async fn inspection(agent: &Agent, client: &ApiClient, url: &url::Url) {
+    let settings = &agent.settings;
+    let began = Instant::now();
+    let mut pause = settings
+        .lookup_interval
+        .clamp(Duration::from_millis(100), Duration::from_secs(60));
+    loop {
+        let settings_now = settings.clone();
+        let collected =
+            tokio::task::spawn_blocking(move || crate::inventory::collect(&settings_now)).await;
+        let inventory = match collected.map(|i| serde_json::to_value(i)) {
+            Ok(Ok(inventory)) => inventory,
+            _ => serde_json::Value::Null,
+        };
+        match client
+            .report(url, &serde_json::json!({"inventory": inventory}))
+            .await
+        {
+            Ok(()) => {
+                tracing::info!("the inventory was sent to {url}");
+                return;
+            }
+            Err(error) => tracing::warn!("the inventory was not taken: {error}"),
+        }
+        if began.elapsed() >= settings.lookup_timeout {
+            tracing::error!("the inspection report is given up; see the node's inspection");
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
     }
 }
 

@@ -22,6 +22,8 @@ const OLDEST: (u32, u32) = (1, 31);
 const LOOKUP_VERSION: (u32, u32) = (1, 62);
 /// Newest version whose heartbeat this agent knows.
 const HEARTBEAT_VERSION: (u32, u32) = (1, 68);
+/// Version that an inspection report is sent with.
+const INSPECTION_VERSION: (u32, u32) = (1, 84);
 /// From here on the heartbeat carries `agent_version`.
 const WITH_AGENT_VERSION: (u32, u32) = (1, 36);
 /// From here on the heartbeat carries `agent_token`.
@@ -126,6 +128,23 @@ impl ApiClient {
             body.extend_from_slice(&part);
         }
         Ok((status, body))
+    }
+
+    /// Sends what inspection found: the inventory, and what went wrong on the way.
+    ///
+    /// # Errors
+    /// Unreachable or unwilling server.
+    pub async fn report(&self, url: &Url, report: &Value) -> Result<(), ApiError> {
+        let request = self
+            .http
+            .post(url.clone())
+            .header(VERSION_HEADER, show(INSPECTION_VERSION))
+            .json(report);
+        let (status, body) = self.send(request, url.as_str()).await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(refusal(url.to_string(), status, &body))
     }
 
     /// What the server speaks at most; the oldest known version when it does not say.

@@ -48,6 +48,8 @@ pub struct Settings {
     /// Serve TLS with an own certificate (always, unless `ipa-advertise-protocol=http`).
     pub tls: bool,
     pub node_uuid: Option<uuid::Uuid>,
+    /// Where the inventory is sent at the start, when the node is inspected.
+    pub inspection_callback_url: Option<Url>,
     /// Token that was put into the boot media, if any.
     pub agent_token: Option<SecretString>,
     /// Version of the Bare Metal API to speak instead of the negotiated one.
@@ -96,6 +98,7 @@ impl Default for Settings {
             advertise_port: None,
             tls: true,
             node_uuid: None,
+            inspection_callback_url: None,
             agent_token: None,
             api_version: None,
             lookup_timeout: Duration::from_secs(600),
@@ -182,6 +185,13 @@ impl Settings {
         match name.replace('_', "-").as_str() {
             "BOOTIF" => self.boot_mac = Some(parse_bootif(text)?),
             "ipa-api-url" => self.api_urls = parse_api_urls(text)?,
+            "ipa-inspection-callback-url" => {
+                let url = Url::parse(text).map_err(|e| e.to_string())?;
+                if !matches!(url.scheme(), "http" | "https") {
+                    return Err("an http or https URL is wanted".to_owned());
+                }
+                self.inspection_callback_url = Some(url);
+            }
             "ipa-listen-host" => self.listen.set_ip(parse(text)?),
             "ipa-listen-port" => self.listen.set_port(parse(text)?),
             "ipa-advertise-host" => self.advertise_host = non_empty(text),

@@ -243,6 +243,16 @@ impl Context {
         found
     }
 
+    /// The newest signal of this kind, left where it is.
+    #[must_use]
+    pub fn peek_signal(&self, kind: SignalKind) -> Option<Value> {
+        self.signals
+            .iter()
+            .rev()
+            .find(|s| s.kind == kind)
+            .map(|s| s.payload.clone())
+    }
+
     #[must_use]
     pub fn has_signal(&self, kind: SignalKind) -> bool {
         self.signals.iter().any(|s| s.kind == kind)

@@ -3,6 +3,31 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::inspection::hooks::HookSettings;
+use crate::inspection::rules::MaskSecrets;
+
+/// `[inspector]` and `[inspection_rules]`.
+#[derive(Debug, Clone)]
+pub struct InspectionSettings {
+    pub hooks: HookSettings,
+    pub mask_secrets: MaskSecrets,
+    /// `[inspector] power_off`: the node is switched off after its report.
+    pub power_off: bool,
+    /// `[inspector] extra_kernel_params`
+    pub extra_kernel_params: String,
+}
+
+impl Default for InspectionSettings {
+    fn default() -> Self {
+        Self {
+            hooks: HookSettings::default(),
+            mask_secrets: MaskSecrets::default(),
+            power_off: true,
+            extra_kernel_params: String::new(),
+        }
+    }
+}
+
 /// Names follow upstream's options; the section is given with each.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +67,10 @@ pub struct Settings {
     pub inspect_wait_timeout: Duration,
     /// `[conductor] boot_sign_timeout`: a boot of which nothing was seen for so long is tried once more. `None` = never.
     pub boot_sign_timeout: Option<Duration>,
+    /// What is made of inventories.
+    pub inspection: InspectionSettings,
+    /// `[conductor] rescue_password_hash_algorithm` is sha512 rather than sha256.
+    pub rescue_password_sha512: bool,
     /// `[conductor] poweroff_in_servicefail`
     pub poweroff_in_servicefail: bool,
     /// `[conductor] power_state_change_timeout`
@@ -62,6 +91,8 @@ pub struct Settings {
     pub disable_deep_image_inspection: bool,
     /// `[conductor] clean_step_priority_override`, `interface.step` to priority.
     pub clean_step_priority_override: BTreeMap<String, i64>,
+    /// `[conductor] verify_step_priority_override`, likewise.
+    pub verify_step_priority_override: BTreeMap<String, i64>,
     /// `[deploy] erase_devices_priority` and `erase_devices_metadata_priority`; `None` = the agent's own.
     pub erase_devices_priority: Option<i64>,
     pub erase_devices_metadata_priority: Option<i64>,
@@ -113,6 +144,8 @@ impl Settings {
             rescue_callback_timeout: Duration::from_secs(1800),
             inspect_wait_timeout: Duration::from_secs(1800),
             boot_sign_timeout: None,
+            inspection: InspectionSettings::default(),
+            rescue_password_sha512: false,
             poweroff_in_servicefail: false,
             power_state_change_timeout: Duration::from_secs(60),
             soft_power_off_timeout: Duration::from_secs(600),
@@ -123,6 +156,7 @@ impl Settings {
             permitted_image_formats: ["raw", "gpt", "qcow2"].map(str::to_owned).to_vec(),
             disable_deep_image_inspection: false,
             clean_step_priority_override: BTreeMap::new(),
+            verify_step_priority_override: BTreeMap::new(),
             erase_devices_priority: None,
             erase_devices_metadata_priority: None,
             power_off_after_deploy_failure: true,

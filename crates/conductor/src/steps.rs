@@ -347,7 +347,7 @@ pub fn needs_ramdisk(wanted: &Value, driver: &[DriverStep]) -> Result<bool, Faul
 /// # Errors
 /// As [`manual_clean`].
 pub fn deploy(
-    wanted: Option<&Value>,
+    wanted: &[UserStep],
     driver: &[DriverStep],
     agent: &std::collections::BTreeMap<String, Vec<StepDefinition>>,
 ) -> Result<Vec<PlannedStep>, Fault> {
@@ -363,7 +363,7 @@ pub fn deploy(
             steps.push(PlannedStep::of(step, StepRun::InBand));
         }
     }
-    for wanted in wanted.map(user_steps).transpose()?.unwrap_or_default() {
+    for wanted in wanted.iter().cloned() {
         if let Some(reserved) = Reserved::by_name(&wanted.step) {
             steps.push(PlannedStep::reserved(&wanted, reserved));
             continue;
@@ -421,7 +421,9 @@ pub fn deploy(
     Ok(steps)
 }
 
-struct UserStep {
+/// A step that somebody asked for.
+#[derive(Debug, Clone)]
+pub struct UserStep {
     interface: String,
     step: String,
     args: Object,
@@ -436,6 +438,52 @@ fn number(item: &Value, key: &str) -> Option<i64> {
         Value::String(text) => text.parse().ok(),
         other => other.as_i64(),
     }
+}
+
+impl UserStep {
+    /// A step of a deploy template.
+    #[must_use]
+    pub fn of_template(step: &bessemer_model::TemplateStep) -> Self {
+        Self {
+            interface: step.interface.clone(),
+            step: step.step.clone(),
+            args: step.args.clone(),
+            priority: Some(step.priority),
+            order: None,
+            children: None,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.interface == other.interface && self.step == other.step
+    }
+}
+
+/// The client's own steps, and before them those of templates that they do not replace.
+///
+/// # Errors
+/// Two templates that want the same step, or the shape of the client's list.
+pub fn with_templates(
+    wanted: Option<&Value>,
+    templates: &[(String, Vec<UserStep>)],
+) -> Result<Vec<UserStep>, Fault> {
+    let own = wanted.map(user_steps).transpose()?.unwrap_or_default();
+    let mut all: Vec<(&str, UserStep)> = Vec::new();
+    for (name, steps) in templates {
+        for step in steps {
+            if own.iter().any(|s| s.is(step)) {
+                continue;
+            }
+            if let Some((other, _)) = all.iter().find(|(_, s)| s.is(step)) {
+                return Err(Fault::invalid(format!(
+                    "Deploy templates {other} and {name} both have step {}.{}; a node's instance traits may name only one of them.",
+                    step.interface, step.step
+                )));
+            }
+            all.push((name, step.clone()));
+        }
+    }
+    Ok(all.into_iter().map(|(_, s)| s).chain(own).collect())
 }
 
 /// A list of steps that a client gave, in its order: that of `order` when every step has one.
@@ -512,14 +560,6 @@ fn user_step(item: &Value) -> Result<UserStep, Fault> {
         order: number(item, "order"),
         children,
     })
-}
-
-/// Shape of a client's list, before anything boots.
-///
-/// # Errors
-/// Names the item.
-pub fn check_user_steps(list: &Value) -> Result<(), Fault> {
-    user_steps(list).map(|_| ())
 }
 
 fn check_args(definition: &StepDefinition, args: &Object) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bessemer_drivers::DriverStep;
+use bessemer_drivers::{BootParams, DriverStep, RamdiskKind};
 use bessemer_model::provision::{StateKind, transition, verb};
 use bessemer_model::{
     Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget,
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use crate::context::apply_event;
 use crate::engine::Shared;
 use crate::flow::{self, Flow};
-use crate::steps::StepKind;
-use crate::{config_drive, error_text, steps};
+use crate::steps::{StepKind, UserStep};
+use crate::{config_drive, error_text, rescue_password, steps};
 
 /// A request to change the provision state, checked for shape by the API.
 #[derive(Clone, Default)]
@@ -122,6 +122,8 @@ pub async fn provision(shared: &Shared, id: NodeId, request: Provision) -> Resul
         Event::Abort => abort(shared, &node, None).await,
         Event::Unhold => unhold(shared, &node).await,
         Event::Adopt => adopt(shared, &node).await,
+        Event::Rescue => rescue(shared, &node, request).await,
+        Event::Unrescue => unrescue(shared, &node).await,
         Event::Service => service(shared, &node, request).await,
         Event::Manage => manage(shared, &node).await,
         Event::Provide => provide(shared, &node).await,
@@ -365,6 +367,65 @@ async fn end_service(shared: &Shared, node: &Node) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The password is kept only as its hash, in `instance_info`, until the ramdisk has it.
+async fn rescue(shared: &Shared, node: &Node, request: Provision) -> Result<(), Fault> {
+    if node.maintenance {
+        return Err(in_maintenance(node, "rescue"));
+    }
+    let password = request
+        .rescue_password
+        .filter(|p| !p.trim().is_empty())
+        .ok_or_else(|| {
+            Fault::invalid("A rescue_password that is not empty is required to rescue a node.")
+        })?;
+    let hash = rescue_password::hash(&password, shared.settings.rescue_password_sha512)?;
+    let hardware = shared.drivers.hardware(node)?;
+    let env = &shared.environment;
+    let mut checked = node.clone();
+    checked
+        .instance_info
+        .insert("rescue_password".into(), json!(hash));
+    hardware.power.validate(env, node)?;
+    hardware.rescue.validate(env, &checked)?;
+    if hardware.rescue.uses_agent() {
+        hardware.boot.ramdisk(
+            env,
+            node,
+            &BootParams {
+                ramdisk: RamdiskKind::Rescue,
+                ..BootParams::default()
+            },
+        )?;
+    }
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
+        apply_event(node, Event::Rescue)?;
+        node.last_error = None;
+        node.instance_info
+            .insert("rescue_password".into(), json!(hash));
+        node.instance_info
+            .insert("hashed_rescue_password".into(), json!(hash));
+        Ok(())
+    });
+    submit(shared, node, known("rescue")?, json!({}), "rescue", change).await
+}
+
+async fn unrescue(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    if node.maintenance {
+        return Err(in_maintenance(node, "unrescue"));
+    }
+    let hardware = shared.drivers.hardware(node)?;
+    hardware.power.validate(&shared.environment, node)?;
+    submit(
+        shared,
+        node,
+        known("unrescue")?,
+        json!({}),
+        "unrescue",
+        to(Event::Unrescue),
+    )
+    .await
+}
+
 async fn adopt(shared: &Shared, node: &Node) -> Result<(), Fault> {
     let hardware = shared.drivers.hardware(node)?;
     hardware.power.validate(&shared.environment, node)?;
@@ -441,9 +502,24 @@ async fn deploy(
             .validate(&shared.environment, node)
             .map_err(validation)?;
     }
-    if let Some(list) = &request.deploy_steps {
-        steps::check_user_steps(list)?;
+    let foreign: Vec<&str> = node
+        .instance_info
+        .get("traits")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|t| !node.traits.iter().any(|own| own == t))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Fault::invalid(format!(
+            "Cannot specify instance traits that are not also set on the node. Node {} is missing traits {}.",
+            node.id,
+            foreign.join(", ")
+        )));
     }
+    let templates = templates(shared, node).await?;
+    steps::with_templates(request.deploy_steps.as_ref(), &templates)?;
     let drive = request
         .configdrive
         .as_ref()
@@ -474,6 +550,33 @@ async fn deploy(
         change,
     )
     .await
+}
+
+/// The steps of the deploy templates that the node's instance traits name.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn templates(
+    shared: &Shared,
+    node: &Node,
+) -> Result<Vec<(String, Vec<UserStep>)>, Fault> {
+    let traits: Vec<String> = node
+        .instance_info
+        .get("traits")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|t| t.as_str().map(str::to_owned))
+        .collect();
+    let found = shared
+        .store
+        .deploy_templates_by_names(&traits)
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    Ok(found
+        .into_iter()
+        .map(|t| (t.name, t.steps.iter().map(UserStep::of_template).collect()))
+        .collect())
 }
 
 fn protected(node: &Node) -> Fault {

@@ -198,6 +198,22 @@ impl Config {
         )
     }
 
+    /// The same of the rescue ramdisk.
+    #[must_use]
+    pub fn rescue_images(&self, arch: &str) -> (Option<&str>, Option<&str>) {
+        let c = &self.conductor;
+        (
+            c.rescue_kernel_by_arch
+                .get(arch)
+                .or(c.rescue_kernel.as_ref())
+                .map(String::as_str),
+            c.rescue_ramdisk_by_arch
+                .get(arch)
+                .or(c.rescue_ramdisk.as_ref())
+                .map(String::as_str),
+        )
+    }
+
     /// What a server needs besides well-formed values: whoever answers on the network must have been told
     /// how to authenticate.
     ///

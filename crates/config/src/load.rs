@@ -195,6 +195,44 @@ impl Config {
         if !(1..=1000).contains(&self.api.max_limit) {
             return refused("api.max_limit", "is a number from 1 to 1000".into());
         }
+        for (place, value, known) in [
+            (
+                "inspector.add_ports",
+                &self.inspector.add_ports,
+                &["pxe", "active", "all", "disabled"][..],
+            ),
+            (
+                "inspector.keep_ports",
+                &self.inspector.keep_ports,
+                &["all", "present", "added"],
+            ),
+            (
+                "inspection_rules.mask_secrets",
+                &self.inspection_rules.mask_secrets,
+                &["always", "sensitive", "never"],
+            ),
+        ] {
+            if !known.contains(&value.as_str()) {
+                return refused(place, format!("is one of {}", known.join(", ")));
+            }
+        }
+        if let Some(wrong) = self
+            .inspector
+            .physical_network_cidr_map
+            .keys()
+            .find(|k| k.parse::<ipnet::IpNet>().is_err())
+        {
+            return refused(
+                "inspector.physical_network_cidr_map",
+                format!("has {wrong}, which is not a network such as 192.0.2.0/24"),
+            );
+        }
+        if !["sha256", "sha512"].contains(&self.conductor.rescue_password_hash_algorithm.as_str()) {
+            return refused(
+                "conductor.rescue_password_hash_algorithm",
+                "is sha256 or sha512".into(),
+            );
+        }
         if self.conductor.heartbeat_timeout <= self.conductor.heartbeat_interval {
             return refused(
                 "conductor.heartbeat_timeout",

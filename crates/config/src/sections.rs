@@ -490,6 +490,9 @@ sections! {
         /// Priorities of clean steps, as `interface.step` to number; 0 switches a step off.
         clean_step_priority_override: BTreeMap<String, u32> = BTreeMap::new(),
         #[reader("conductor")]
+        /// Priorities of the driver's verify steps (`manage`), likewise.
+        verify_step_priority_override: BTreeMap<String, u32> = BTreeMap::new(),
+        #[reader("conductor")]
         /// Switch the node off when cleaning fails.
         poweroff_in_cleanfail: bool = false,
         #[reader("api")]
@@ -516,6 +519,21 @@ sections! {
         #[reader("drivers")]
         /// `deploy_ramdisk` by `cpu_arch` of the node.
         deploy_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// Kernel of the rescue ramdisk. A node's `driver_info` goes first.
+        rescue_kernel: Option<String> = None,
+        #[reader("drivers")]
+        /// The rescue ramdisk itself; its agent must have the rescue extension, which upstream's has.
+        rescue_ramdisk: Option<String> = None,
+        #[reader("drivers")]
+        /// `rescue_kernel` by `cpu_arch` of the node.
+        rescue_kernel_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// `rescue_ramdisk` by `cpu_arch` of the node.
+        rescue_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// How a rescue password is hashed before it is kept and sent to the agent: `sha256` or `sha512`.
+        rescue_password_hash_algorithm: String = "sha256".into(),
         #[reader("drivers, api")]
         /// Formats that images may have.
         permitted_image_formats: Vec<String> = list(&["raw", "gpt", "qcow2"]),
@@ -573,6 +591,42 @@ sections! {
         #[reader("conductor")]
         /// Time between them.
         post_deploy_get_power_state_retry_interval: Duration = seconds(5),
+    }
+    /// Inspection by the ramdisk.
+    inspector: Inspector = "inspector" {
+        #[reader("conductor")]
+        /// What is made of an inventory, in this order: ramdisk-error, validate-interfaces, ports, architecture, boot-mode, cpu-capabilities, cpus, memory, physical-network.
+        hooks: Vec<String> = list(&["ramdisk-error", "validate-interfaces", "ports", "architecture"]),
+        #[reader("conductor")]
+        /// Network cards that get a port: `pxe` (those that booted), `active` (those with an address), `all`, `disabled`.
+        add_ports: String = "pxe".into(),
+        #[reader("conductor")]
+        /// Ports that stay: `all`, `present` (those of the inventory), `added` (those that would be added).
+        keep_ports: String = "all".into(),
+        #[reader("conductor")]
+        /// Set `pxe_enabled` of ports by what booted.
+        update_pxe_enabled: bool = true,
+        #[reader("conductor")]
+        /// Switch the node off after its report.
+        power_off: bool = true,
+        #[reader("conductor")]
+        /// `key=value` pairs added to the ramdisk's kernel command line for inspection.
+        extra_kernel_params: String = String::new(),
+        #[reader("conductor")]
+        /// Flag of the processor to the capability that hook cpu-capabilities sets.
+        cpu_capabilities: BTreeMap<String, String> = [
+            ("vmx", "cpu_vt"), ("svm", "cpu_vt"), ("aes", "cpu_aes"), ("pse", "cpu_hugepages"),
+            ("pdpe1gb", "cpu_hugepages_1g"), ("smx", "cpu_txt"),
+        ].map(|(flag, capability)| (flag.to_owned(), capability.to_owned())).into(),
+        #[reader("conductor")]
+        /// Network (`192.0.2.0/24`) to the name of its physical network, for hook physical-network.
+        physical_network_cidr_map: BTreeMap<String, String> = BTreeMap::new(),
+    }
+    /// Rules that inventories are held against.
+    inspection_rules: InspectionRules = "inspection_rules" {
+        #[reader("conductor")]
+        /// Whether rules see passwords in inventories: `always` masked, `sensitive` (only sensitive rules see them), `never` masked.
+        mask_secrets: String = "always".into(),
     }
     /// IPMI.
     ipmi: Ipmi = "ipmi" {

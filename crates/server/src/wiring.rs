@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bessemer_conductor::Settings;
+use bessemer_conductor::inspection::hooks::{AddPorts, HookSettings, KeepPorts};
+use bessemer_conductor::inspection::rules::MaskSecrets;
+use bessemer_conductor::{InspectionSettings, Settings};
 use bessemer_config::{Config, FakeDelay};
 use bessemer_drivers::{Bmcs, Drivers, Environment};
 use bessemer_ipmi::{CipherSuite, Timing};
@@ -40,6 +42,8 @@ pub fn conductor(config: &Config) -> Settings {
     // Without our own DHCP, TFTP and HTTP nothing is seen before the agent calls.
     settings.boot_sign_timeout =
         Some(c.boot_sign_timeout).filter(|time| config.netboot.enabled && !time.is_zero());
+    settings.inspection = inspection(config);
+    settings.rescue_password_sha512 = c.rescue_password_hash_algorithm == "sha512";
     settings.poweroff_in_servicefail = c.poweroff_in_servicefail;
     settings.power_state_change_timeout = c.power_state_change_timeout;
     settings.soft_power_off_timeout = c.soft_power_off_timeout;
@@ -56,6 +60,11 @@ pub fn conductor(config: &Config) -> Settings {
         .iter()
         .map(|(k, v)| (k.clone(), (*v).into()))
         .collect::<BTreeMap<_, _>>();
+    settings.verify_step_priority_override = c
+        .verify_step_priority_override
+        .iter()
+        .map(|(k, v)| (k.clone(), (*v).into()))
+        .collect();
     settings.node_history = c.node_history;
     settings.poweroff_in_cleanfail = c.poweroff_in_cleanfail;
     settings.erase_devices_priority = config.deploy.erase_devices_priority.map(Into::into);
@@ -84,6 +93,41 @@ pub fn conductor(config: &Config) -> Settings {
         Duration::from_secs(30)
     };
     settings
+}
+
+/// What inspection does with reports. The settings were checked when they were read.
+fn inspection(config: &Config) -> InspectionSettings {
+    let i = &config.inspector;
+    InspectionSettings {
+        hooks: HookSettings {
+            hooks: i.hooks.clone(),
+            add_ports: match i.add_ports.as_str() {
+                "active" => AddPorts::Active,
+                "all" => AddPorts::All,
+                "disabled" => AddPorts::Disabled,
+                _ => AddPorts::Pxe,
+            },
+            keep_ports: match i.keep_ports.as_str() {
+                "present" => KeepPorts::Present,
+                "added" => KeepPorts::Added,
+                _ => KeepPorts::All,
+            },
+            update_pxe_enabled: i.update_pxe_enabled,
+            cpu_capabilities: i.cpu_capabilities.clone(),
+            physical_networks: i
+                .physical_network_cidr_map
+                .iter()
+                .filter_map(|(network, name)| Some((network.parse().ok()?, name.clone())))
+                .collect(),
+        },
+        mask_secrets: match config.inspection_rules.mask_secrets.as_str() {
+            "sensitive" => MaskSecrets::Sensitive,
+            "never" => MaskSecrets::Never,
+            _ => MaskSecrets::Always,
+        },
+        power_off: i.power_off,
+        extra_kernel_params: i.extra_kernel_params.clone(),
+    }
 }
 
 /// The enabled drivers.
@@ -138,6 +182,7 @@ pub fn environment(config: &Config) -> Environment {
         })
         .collect();
     let images = config.clone();
+    let rescue = config.clone();
     Environment {
         bmcs: Bmcs::new(timing(config), suites),
         fake_delay: Arc::new(move |kind| match kind {
@@ -156,6 +201,10 @@ pub fn environment(config: &Config) -> Environment {
         ipmi_disable_boot_timeout: config.ipmi.disable_boot_timeout,
         deploy_images: Arc::new(move |arch| {
             let (kernel, ramdisk) = images.deploy_images(arch);
+            (kernel.map(str::to_owned), ramdisk.map(str::to_owned))
+        }),
+        rescue_images: Arc::new(move |arch| {
+            let (kernel, ramdisk) = rescue.rescue_images(arch);
             (kernel.map(str::to_owned), ramdisk.map(str::to_owned))
         }),
         file_url_allowed_paths: config.conductor.file_url_allowed_paths.clone(),

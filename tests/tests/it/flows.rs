@@ -212,3 +212,79 @@ async fn service_with_the_ramdisk() {
     .await;
     world.end().await;
 }
+
+/// Rescue and back; the password reaches the ramdisk as a hash and is not kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rescue_and_back() {
+    let mut world = World::new(|config| {
+        config.conductor.rescue_kernel.clone_from(&config.conductor.deploy_kernel);
+        config.conductor.rescue_ramdisk.clone_from(&config.conductor.deploy_ramdisk);
+    })
+    .await;
+    world.available().await;
+    world.api.set("h0", &[("rescue_interface", json!("agent"))]).await;
+    world.life.step(Step::Deploy).await;
+    let boots = world.lab.log().unwrap().events("h0", "local_boot").count();
+    let rescue = json!({"target": "rescue", "rescue_password": "open-sesame"});
+    let node = verb(&world.api, "h0", rescue.clone(), "rescue").await;
+    assert_eq!(node["power_state"], "power on");
+    assert!(node["instance_info"].get("rescue_password").is_none());
+    let log = world.lab.log().unwrap();
+    let hash = log
+        .last("h0", "rescue_password_set")
+        .and_then(|e| e.text("hash").map(str::to_owned))
+        .unwrap();
+    assert!(hash.starts_with("$5$"), "{hash}");
+    let text = std::fs::read_to_string(&world.lab.log_path).unwrap();
+    assert!(!text.contains("open-sesame"));
+    let node = verb(&world.api, "h0", json!({"target": "unrescue"}), "active").await;
+    assert_eq!(node["power_state"], "power on");
+    world
+        .lab
+        .seen(PATIENCE, |log| {
+            (log.events("h0", "local_boot").count() > boots).then_some(())
+        })
+        .await
+        .unwrap();
+    // undeployed in the middle of a rescue that does not get on
+    world
+        .lab
+        .set_fault("h0", Fault::NoNetwork, true, None)
+        .unwrap();
+    world.api.provision("h0", rescue).await;
+    world.api.wait_for("h0", "rescue wait").await;
+    verb(&world.api, "h0", json!({"target": "deleted"}), "available").await;
+    world.end().await;
+}
+
+/// Nodes without hardware are rescued, too; and what a template holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fake_rescue_and_templates() {
+    let (_site, controller, api) = world().await;
+    let n = "n0";
+    let interfaces = json!({"rescue_interface": "fake"});
+    fake(&api, n, interfaces).await;
+    verb(&api, n, json!({"target": "adopt"}), "active").await;
+    let rescue = json!({"target": "rescue", "rescue_password": "x"});
+    let node = verb(&api, n, rescue, "rescue").await;
+    assert_eq!(node["instance_info"], json!({}));
+    verb(&api, n, json!({"target": "unrescue"}), "active").await;
+
+    // steps of a deploy template whose trait the instance wants
+    verb(&api, n, json!({"target": "deleted"}), "available").await;
+    let template = json!({"name": "CUSTOM_HELD",
+        "steps": [{"interface": "deploy", "step": "hold", "args": {}, "priority": 150}]});
+    let made = api.post("/v1/deploy_templates", &template).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    api.set(n, &[("instance_info", json!({"traits": ["CUSTOM_HELD"]}))])
+        .await;
+    let refused = api
+        .put(&format!("/v1/nodes/{n}/states/provision"), &json!({"target": "active"}))
+        .await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let traits = json!({"traits": ["CUSTOM_HELD"]});
+    assert_eq!(api.put(&format!("/v1/nodes/{n}/traits"), &traits).await.status, 204);
+    verb(&api, n, json!({"target": "active"}), "deploy hold").await;
+    verb(&api, n, json!({"target": "unhold"}), "active").await;
+    controller.stop().await;
+}

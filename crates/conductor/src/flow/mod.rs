@@ -10,6 +10,7 @@ mod in_band;
 mod manage;
 mod power;
 mod ramdisk;
+mod rescue;
 mod reserved;
 mod run_steps;
 mod service;
@@ -65,6 +66,8 @@ pub const FLOWS: &[&Flow] = &[
     &call::CALL,
     &service::SERVICE,
     &service::UNSERVICE,
+    &rescue::RESCUE,
+    &rescue::UNRESCUE,
     &adopt::ADOPT,
     &child_steps::CHILD_STEP,
 ];
@@ -122,6 +125,13 @@ impl Flow {
                 if kind != StateKind::Stable {
                     cx.event(if abort { Event::Abort } else { Event::Fail })?;
                 }
+                if self.name == "rescue" {
+                    cx.set(|node| {
+                        for key in rescue::PASSWORD_MEMBERS {
+                            node.instance_info.remove(key);
+                        }
+                    });
+                }
                 if self.name == "adopt" {
                     cx.set(|node| node.power_state = None);
                 }
@@ -174,7 +184,7 @@ mod tests {
         assert_eq!(
             all,
             [
-                "manage 1: verify-power",
+                "manage 1: verify-power verify-steps",
                 "clean 1: plan power-off prepare-ramdisk power-on wait-agent collect-steps run-steps power-off-after done",
                 "deploy 1: check-image power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
                 "unprovision 1: power-off tear-down",
@@ -182,6 +192,8 @@ mod tests {
                 "call 1: prepare call",
                 "service 1: plan power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
                 "unservice 1: power-off restore-boot power-on done",
+                "rescue 1: start power-off prepare-ramdisk power-on wait-agent finalize-rescue done",
+                "unrescue 1: start power-off restore-boot power-on done",
                 "adopt 1: adopt",
                 "child-step 1: run-child-step",
             ]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bessemer_drivers::{BootParams, Persistence};
+use bessemer_drivers::{BootParams, Persistence, RamdiskKind};
 use bessemer_model::provision::StateKind;
 use bessemer_model::{Event, Fault, FaultKind, NodeHealthFault, PowerState, Timestamp};
 use bessemer_store::{BootKind, BootRow, TimelineSource};
@@ -177,9 +177,31 @@ impl Phase for PrepareRamdisk {
 
 /// What the ramdisk of this flow shall know.
 pub fn boot_params(cx: &Context) -> BootParams {
+    let settings = &cx.shared.settings;
+    let mut extra = Vec::new();
+    if cx.operation.flow == "inspect" {
+        let url = format!(
+            "{}/v1/continue_inspection",
+            settings.api_url.trim_end_matches('/')
+        );
+        extra.push(("ipa-inspection-callback-url".to_owned(), url));
+        extra.extend(
+            settings
+                .inspection
+                .extra_kernel_params
+                .split_whitespace()
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+    }
     BootParams {
+        ramdisk: if cx.operation.flow == "rescue" {
+            RamdiskKind::Rescue
+        } else {
+            RamdiskKind::Deploy
+        },
         api_url: cx.shared.settings.api_url.clone(),
-        extra: Vec::new(),
+        extra,
     }
 }
 

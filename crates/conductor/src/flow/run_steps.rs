@@ -175,7 +175,11 @@ impl Phase for CollectSteps {
         let wanted = |key: &str| args.get(key).filter(|v| !v.is_null());
         let driver = driver_steps(&hardware, kind);
         let list = match kind {
-            StepKind::Deploy => steps::deploy(wanted("deploy_steps"), &driver, &offered)?,
+            StepKind::Deploy => {
+                let templates = crate::verbs::templates(&cx.shared, &cx.node).await?;
+                let asked = steps::with_templates(wanted("deploy_steps"), &templates)?;
+                steps::deploy(&asked, &driver, &offered)?
+            }
             StepKind::Clean | StepKind::Service => match wanted(kind.list_key()) {
                 Some(given) => steps::manual(kind, given, &driver, &offered)?,
                 None => steps::automated_clean(&cx.shared.settings, &driver, &offered),

@@ -3,7 +3,7 @@
 use bessemer_model::{Fault, InterfaceKind, Node};
 
 use crate::interface::{
-    BootInterface, BootParams, BootPlan, Environment, Interface, Property, info_text,
+    BootInterface, BootParams, BootPlan, Environment, Interface, Property, RamdiskKind, info_text,
 };
 
 pub struct IpxeBoot;
@@ -21,6 +21,16 @@ pub const PROPERTIES: &[Property] = &[
         description: "Initramfs of the deploy ramdisk; default from [conductor] deploy_ramdisk.",
     },
     Property {
+        name: "rescue_kernel",
+        required: false,
+        description: "Kernel of the rescue ramdisk; default from [conductor] rescue_kernel.",
+    },
+    Property {
+        name: "rescue_ramdisk",
+        required: false,
+        description: "Initramfs of the rescue ramdisk; default from [conductor] rescue_ramdisk.",
+    },
+    Property {
         name: "kernel_append_params",
         required: false,
         description: "More kernel parameters; `%default%` stands for [pxe] kernel_append_params.",
@@ -28,14 +38,23 @@ pub const PROPERTIES: &[Property] = &[
 ];
 
 /// The pair to boot: the node's own or the configured one, never one of each.
-pub(super) fn images(env: &Environment, node: &Node) -> Result<(String, String), Fault> {
-    let own = (
-        info_text(node, "deploy_kernel"),
-        info_text(node, "deploy_ramdisk"),
-    );
+pub(super) fn images(
+    env: &Environment,
+    node: &Node,
+    which: RamdiskKind,
+) -> Result<(String, String), Fault> {
+    let (kernel_name, ramdisk_name) = which.names();
+    let own = (info_text(node, kernel_name), info_text(node, ramdisk_name));
+    let missing = |text: String| {
+        Fault::new(
+            bessemer_model::FaultKind::MissingParameter,
+            bessemer_model::Class::Never,
+            text,
+        )
+    };
     let pair = match own {
         (Some(kernel), Some(ramdisk)) => {
-            for (name, url) in [("deploy_kernel", &kernel), ("deploy_ramdisk", &ramdisk)] {
+            for (name, url) in [(kernel_name, &kernel), (ramdisk_name, &ramdisk)] {
                 if !may_read(url, &env.file_url_allowed_paths) {
                     return Err(Fault::invalid(format!(
                         "{name} of node {} is {url}, which is not below [conductor] file_url_allowed_paths.",
@@ -51,31 +70,32 @@ pub(super) fn images(env: &Environment, node: &Node) -> Result<(String, String),
                 .get("cpu_arch")
                 .and_then(|v| v.as_str())
                 .unwrap_or("x86_64");
-            let (kernel, ramdisk) = (env.deploy_images)(arch);
+            let (kernel, ramdisk) = match which {
+                RamdiskKind::Deploy => (env.deploy_images)(arch),
+                RamdiskKind::Rescue => (env.rescue_images)(arch),
+            };
             kernel.zip(ramdisk)
         }
         _ => {
-            return Err(Fault::new(
-                bessemer_model::FaultKind::MissingParameter,
-                bessemer_model::Class::Never,
-                format!(
-                    "Node {} has only one of deploy_kernel and deploy_ramdisk in driver_info; set both or neither.",
-                    node.label()
-                ),
-            ));
+            return Err(missing(format!(
+                "Node {} has only one of {kernel_name} and {ramdisk_name} in driver_info; set both or neither.",
+                node.label()
+            )));
         }
     };
     let (kernel, ramdisk) = pair.ok_or_else(|| {
-        Fault::new(
-            bessemer_model::FaultKind::MissingParameter,
-            bessemer_model::Class::Never,
-            format!(
+        missing(match which {
+            RamdiskKind::Deploy => format!(
                 "There is no deploy ramdisk for node {}: build one with `bessemer ramdisk build` and set [conductor] deploy_kernel and deploy_ramdisk, or the same names in driver_info.",
                 node.label()
             ),
-        )
+            RamdiskKind::Rescue => format!(
+                "There is no rescue ramdisk for node {}: set [conductor] rescue_kernel and rescue_ramdisk, or the same names in driver_info; its agent must have the rescue extension.",
+                node.label()
+            ),
+        })
     })?;
-    for (name, url) in [("deploy_kernel", &kernel), ("deploy_ramdisk", &ramdisk)] {
+    for (name, url) in [(kernel_name, &kernel), (ramdisk_name, &ramdisk)] {
         if !["file:///", "http://", "https://"]
             .iter()
             .any(|scheme| url.starts_with(scheme))
@@ -116,7 +136,7 @@ pub(super) fn check_params(node: &Node, text: &str) -> Result<(), Fault> {
 
 /// The deploy ramdisk with its command line.
 pub(super) fn plan(env: &Environment, node: &Node, params: &BootParams) -> Result<BootPlan, Fault> {
-    let (kernel, ramdisk) = images(env, node)?;
+    let (kernel, ramdisk) = images(env, node, params.ramdisk)?;
     let append = node
         .instance_info
         .get("kernel_append_params")
@@ -155,7 +175,7 @@ impl Interface for IpxeBoot {
     }
 
     fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
-        images(env, node)?;
+        images(env, node, RamdiskKind::Deploy)?;
         info_text(node, "kernel_append_params").map_or(Ok(()), |p| check_params(node, &p))
     }
 }

@@ -7,7 +7,7 @@ use bessemer_model::{Fault, InterfaceKind, Node};
 
 use super::ipxe::{PROPERTIES, check_params, images, plan};
 use crate::interface::{
-    BootInterface, BootParams, BootPlan, Environment, Interface, Property, info_text,
+    BootInterface, BootParams, BootPlan, Environment, Interface, Property, RamdiskKind, info_text,
 };
 
 pub struct PxeBoot;
@@ -39,7 +39,7 @@ impl Interface for PxeBoot {
     }
 
     fn validate(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
-        let (kernel, ramdisk) = images(env, node)?;
+        let (kernel, ramdisk) = images(env, node, RamdiskKind::Deploy)?;
         check_files(node, &kernel, &ramdisk)?;
         info_text(node, "kernel_append_params").map_or(Ok(()), |p| check_params(node, &p))
     }

@@ -4,9 +4,30 @@ use bessemer_model::{Fault, Node};
 
 use super::{Environment, Interface};
 
+/// Which ramdisk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RamdiskKind {
+    /// For deploying, cleaning, inspecting, service.
+    #[default]
+    Deploy,
+    Rescue,
+}
+
+impl RamdiskKind {
+    /// Names of kernel and ramdisk in `driver_info` and `[conductor]`.
+    #[must_use]
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deploy => ("deploy_kernel", "deploy_ramdisk"),
+            Self::Rescue => ("rescue_kernel", "rescue_ramdisk"),
+        }
+    }
+}
+
 /// What the flow wants the ramdisk to know.
 #[derive(Debug, Clone, Default)]
 pub struct BootParams {
+    pub ramdisk: RamdiskKind,
     /// Base URL of the Bare Metal API as the node reaches it (`[deploy] external_callback_url`).
     pub api_url: String,
     /// More `key=value` for the kernel line.

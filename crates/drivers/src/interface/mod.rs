@@ -24,7 +24,7 @@ pub use base::{
     unsupported_by,
 };
 pub use bios::BiosInterface;
-pub use boot::{BootInterface, BootParams, BootPlan};
+pub use boot::{BootInterface, BootParams, BootPlan, RamdiskKind};
 pub use console::ConsoleInterface;
 pub use deploy::DeployInterface;
 pub use firmware::FirmwareInterface;
@@ -57,6 +57,8 @@ pub struct Environment {
     pub ipmi_disable_boot_timeout: bool,
     /// `[conductor] deploy_kernel` and `deploy_ramdisk` for an architecture, used when `driver_info` has none.
     pub deploy_images: DeployImages,
+    /// The same of `[conductor] rescue_kernel` and `rescue_ramdisk`.
+    pub rescue_images: DeployImages,
     /// `[conductor] file_url_allowed_paths`: where `file://` URLs of `driver_info` may point.
     pub file_url_allowed_paths: Vec<String>,
     /// `[pxe] kernel_append_params`.

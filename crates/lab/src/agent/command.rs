@@ -19,8 +19,8 @@ use crate::log::Reference;
 use steps::Kind;
 
 /// Extensions there are; any other is a 404.
-const EXTENSIONS: [&str; 8] = [
-    "clean", "deploy", "service", "standby", "image", "log", "poll", "system",
+const EXTENSIONS: [&str; 9] = [
+    "clean", "deploy", "service", "standby", "image", "log", "poll", "system", "rescue",
 ];
 
 /// What a request asks for.
@@ -37,6 +37,7 @@ pub enum Action {
     CollectLogs,
     HardwareInfo,
     Lockdown,
+    FinalizeRescue(String),
 }
 
 /// Reads a request.
@@ -71,6 +72,12 @@ pub fn parse(request: &CommandRequest) -> Result<Action, Failure> {
         ("log", "collect_system_logs") => Ok(Action::CollectLogs),
         ("poll", "get_hardware_info") => Ok(Action::HardwareInfo),
         ("system", "lockdown") => Ok(Action::Lockdown),
+        ("rescue", "finalize_rescue") => match request.params.get("rescue_password") {
+            Some(Value::String(password)) if !password.is_empty() => {
+                Ok(Action::FinalizeRescue(password.clone()))
+            }
+            _ => Err(Failure::invalid_params("rescue_password is missing")),
+        },
         _ => Err(unknown()),
     }
 }
@@ -85,6 +92,7 @@ impl Action {
                 | Self::CollectLogs
                 | Self::HardwareInfo
                 | Self::Lockdown
+                | Self::FinalizeRescue(_)
         )
     }
 
@@ -177,6 +185,11 @@ async fn run(agent: &Arc<Agent>, action: Action, command: &Command) -> Result<Va
             leave_soon(agent, Some(PowerChange::Reset));
             Ok(Value::Null)
         }
+        Action::FinalizeRescue(hash) => {
+            host.log_live(agent.boot, "rescue_password_set", json!({"hash": hash}));
+            leave_soon(agent, None);
+            Ok(Value::Null)
+        }
         Action::Lockdown => {
             leave_soon(agent, None);
             Ok(Value::Null)
@@ -263,7 +276,7 @@ fn log_archive(text: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 /// Hardware as the host's facts say.
-fn inventory(agent: &Agent) -> Inventory {
+pub fn inventory(agent: &Agent) -> Inventory {
     let facts = &agent.host.facts;
     let mode = match facts.firmware {
         Firmware::Bios => "bios",

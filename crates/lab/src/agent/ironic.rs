@@ -14,6 +14,7 @@ const VERSION_HEADER: &str = "X-OpenStack-Ironic-API-Version";
 /// Newest versions that upstream's agent speaks for each call.
 const LOOKUP: (u32, u32) = (1, 62);
 const HEARTBEAT: (u32, u32) = (1, 68);
+const INSPECTION: (u32, u32) = (1, 84);
 /// Version of a server that does not tell.
 const OLDEST: (u32, u32) = (1, 31);
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(600);
@@ -56,6 +57,28 @@ pub(crate) fn parse_version(body: &[u8]) -> Option<(u32, u32)> {
 
 fn header((major, minor): (u32, u32)) -> String {
     format!("{major}.{minor}")
+}
+
+/// Sends the inventory until it is taken, or refused as by a node that does not wait for it any more.
+pub async fn report(agent: &Agent, url: &str) {
+    let host = &agent.host;
+    loop {
+        let status = if lost(host).await {
+            None
+        } else {
+            let request = agent
+                .client
+                .post(url)
+                .header(VERSION_HEADER, header(INSPECTION))
+                .json(&json!({"inventory": super::command::inventory(agent)}));
+            send(request).await.ok().map(|reply| reply.status)
+        };
+        host.log_live(agent.boot, "inspection_report", json!({"status": status}));
+        if matches!(status, Some(202 | 400 | 404)) {
+            return;
+        }
+        tokio::time::sleep(pause(host, Duration::from_secs(5))).await;
+    }
 }
 
 /// Asks which node this host is until somebody knows; `None` after upstream's patience.

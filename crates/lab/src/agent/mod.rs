@@ -125,7 +125,11 @@ pub async fn run(
         .split(',')
         .map(|url| url.trim().trim_end_matches('/').to_owned())
         .collect();
+    let inspection = parameters.get("ipa-inspection-callback-url").cloned();
     let life = async {
+        if let Some(url) = &inspection {
+            ironic::report(&agent, url).await;
+        }
         let Some(session) = ironic::look_up(&agent, &urls, parameters).await else {
             return ended(host, boot, "no node was found for this host");
         };

@@ -4,7 +4,7 @@
 //! and repeats the verb only if the node's state says that it was not accepted.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bessemer_lab::log::Tail;
 use bessemer_lab::{Content, Facts, Firmware, Log, WriteEnd};
@@ -96,6 +96,10 @@ pub struct Life {
     log: Tail,
     /// The controller may go away at any time.
     pub patient: bool,
+    /// No step takes longer than this.
+    pub patience: Duration,
+    /// Pause between two looks.
+    pub poll: Duration,
 }
 
 impl Life {
@@ -106,6 +110,8 @@ impl Life {
             image,
             log: Tail::new(log),
             patient: false,
+            patience: PATIENCE,
+            poll: POLL,
         }
     }
 
@@ -148,7 +154,7 @@ impl Life {
 
     /// A refusal because it is there already is as good, when an answer may have been lost before.
     async fn create(&self, path: &str, body: &Value) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.api.call(Method::POST, path, Some(body)).await {
                 Ok(reply) if reply.status == 201 => return,
@@ -162,13 +168,13 @@ impl Life {
                 self.patient && Instant::now() < deadline,
                 "POST {path}: no answer"
             );
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(self.poll).await;
         }
     }
 
     /// A request that may be repeated.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.api.call(method.clone(), path, body).await {
                 Ok(reply) if self.patient && matches!(reply.status, 409 | 503) => {}
@@ -176,7 +182,7 @@ impl Life {
                 Err(Unreachable) => assert!(self.patient, "{method} {path}: no answer"),
             }
             assert!(Instant::now() < deadline, "{method} {path}: no answer");
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(self.poll).await;
         }
     }
 
@@ -201,15 +207,16 @@ impl Life {
             let patch = json!([{"op": "add", "path": "/instance_info", "value": self.image.instance_info()}]);
             self.ask(Method::PATCH, &path, Some(&patch)).await.ok();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let mut accepted = false;
         loop {
             let node = self.ask(Method::GET, &path, None).await.ok();
             if Instant::now() > deadline {
                 let tail = self.tail(30);
                 panic!(
-                    "{step:?} of {}: after {PATIENCE:?} {} ({}), target {}, power {}, reservation {}\n{}\n{tail}",
+                    "{step:?} of {}: after {:?} {} ({}), target {}, power {}, reservation {}\n{}\n{tail}",
                     self.host.name,
+                    self.patience,
                     node["provision_state"],
                     node["last_error"],
                     node["target_provision_state"],
@@ -242,7 +249,7 @@ impl Life {
                 }
                 Stand::Wait => {}
             }
-            tokio::time::sleep(if self.patient { POLL } else { POLL * 2 }).await;
+            tokio::time::sleep(if self.patient { self.poll } else { self.poll * 2 }).await;
         }
     }
 

@@ -23,6 +23,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// See the module.
 pub struct Site {
     number: u16,
+    /// Has three more networks behind its first, for hundreds of hosts.
+    wide: bool,
     pub directory: tempfile::TempDir,
     pub images: Images,
     _lock: TcpListener,
@@ -31,11 +33,21 @@ pub struct Site {
 impl Site {
     /// A network that no other test has at this moment.
     pub async fn new() -> Self {
+        Self::with(1).await
+    }
+
+    /// The same, four times as large.
+    pub async fn wide() -> Self {
+        Self::with(4).await
+    }
+
+    async fn with(networks: u32) -> Self {
         logging();
         let start = std::process::id().wrapping_mul(37);
         let (number, lock) = (0..NETWORKS)
             .find_map(|_| {
                 let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % NETWORKS;
+                let n = n - n % networks;
                 let n = u16::try_from(n).unwrap();
                 let lock = TcpListener::bind((address(n, 254), LOCK_PORT)).ok()?;
                 Some((n, lock))
@@ -55,6 +67,7 @@ impl Site {
         let images = Images::start(directory.path().join("images"), address(number, 2)).await;
         Self {
             number,
+            wide: networks > 1,
             directory,
             images,
             _lock: lock,
@@ -79,6 +92,17 @@ impl Site {
     }
 
     fn network(&self) -> DhcpNetwork {
+        if self.wide {
+            return DhcpNetwork {
+                cidr: ipnet::Ipv4Net::new(self.address(0), 22).unwrap(),
+                range_start: address(self.number + 2, 0),
+                range_end: address(self.number + 3, 250),
+                router: None,
+                dns: Vec::new(),
+                lease_seconds: 600,
+                discovery: false,
+            };
+        }
         DhcpNetwork {
             cidr: ipnet::Ipv4Net::new(self.address(0), 24).unwrap(),
             range_start: self.address(100),
@@ -215,7 +239,11 @@ impl Site {
             self.path("hosts.jsonl"),
             dhcp,
         ));
-        settings.address_base = self.address(10);
+        settings.address_base = if self.wide {
+            address(self.number + 1, 0)
+        } else {
+            self.address(10)
+        };
         settings
     }
 
