@@ -163,7 +163,7 @@ pub static ROUTES: &[Route] = &[
     route!("/v1/nodes/{ident}/states/power" [on!(Put "baremetal:node:set_power_state" power::set)]),
     route!(large "/v1/nodes/{ident}/states/provision" [
         on!(Put "baremetal:node:set_provision_state" provision::set
-            partial "runbooks; inspect, adopt, rescue, unrescue and service are refused by the conductor"),
+            partial "runbooks; inspect is refused by the conductor"),
     ]),
     route!("/v1/nodes/{ident}/states/raid" [on!(Put "baremetal:node:set_raid_state" raid::set since 12 NotAcceptable)]),
     route!("/v1/nodes/{ident}/states/boot_mode" [

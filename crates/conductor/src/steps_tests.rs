@@ -218,13 +218,13 @@ fn the_image_write_cannot_be_aborted() {
         ]
     );
     let moved = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 10}]);
-    let why = deploy(Some(&moved), &driver, &BTreeMap::new())
+    let why = deploy(&moved)
         .unwrap_err()
         .text;
     assert!(why.contains("core step"), "{why}");
     let off = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 0}]);
     assert!(
-        deploy(Some(&off), &driver, &BTreeMap::new())
+        deploy(&off)
             .unwrap()
             .is_empty()
     );

@@ -21,12 +21,7 @@ impl Calls for InProcess {
         node: NodeId,
         request: ProvisionRequest,
     ) -> Result<(), Fault> {
-        if request.runbook.is_some() {
-            return Err(Fault::unsupported(format!(
-                "The action \"{}\" with a runbook is not supported by this version.",
-                request.target
-            )));
-        }
+        // The API has put a runbook's steps into the request.
         let request = Provision {
             target: request.target,
             configdrive: request.configdrive,
