@@ -200,7 +200,14 @@ pub fn kill_test(hosts: u32, kills: u32, seed: u64) -> Result<()> {
     let programs = build::target_directory().join("debug");
     let mut cargo = build::cargo(&cache);
     cargo
-        .args(["test", "--locked", "-p", "bessemer-tests", "--", "--nocapture"])
+        .args([
+            "test",
+            "--locked",
+            "-p",
+            "bessemer-tests",
+            "--",
+            "--nocapture",
+        ])
         .arg("kill::kills_during_many_deploys_lose_nothing")
         .env("PATH", search_path())
         .env("BESSEMER_SERVER", programs.join("bessemer"))

@@ -53,7 +53,8 @@ impl Conductor {
         environment: Environment,
         settings: Settings,
     ) -> Result<Self, Fault> {
-        crate::inspection::hooks::check(&settings.inspection.hooks.hooks).map_err(Fault::invalid)?;
+        crate::inspection::hooks::check(&settings.inspection.hooks.hooks)
+            .map_err(Fault::invalid)?;
         // A provider that was installed by somebody else in this process is the same one.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _installed_by_other = rustls::crypto::ring::default_provider()

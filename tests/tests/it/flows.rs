@@ -217,12 +217,21 @@ async fn service_with_the_ramdisk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rescue_and_back() {
     let mut world = World::new(|config| {
-        config.conductor.rescue_kernel.clone_from(&config.conductor.deploy_kernel);
-        config.conductor.rescue_ramdisk.clone_from(&config.conductor.deploy_ramdisk);
+        config
+            .conductor
+            .rescue_kernel
+            .clone_from(&config.conductor.deploy_kernel);
+        config
+            .conductor
+            .rescue_ramdisk
+            .clone_from(&config.conductor.deploy_ramdisk);
     })
     .await;
     world.available().await;
-    world.api.set("h0", &[("rescue_interface", json!("agent"))]).await;
+    world
+        .api
+        .set("h0", &[("rescue_interface", json!("agent"))])
+        .await;
     world.life.step(Step::Deploy).await;
     let boots = world.lab.log().unwrap().events("h0", "local_boot").count();
     let rescue = json!({"target": "rescue", "rescue_password": "open-sesame"});
@@ -279,11 +288,19 @@ async fn fake_rescue_and_templates() {
     api.set(n, &[("instance_info", json!({"traits": ["CUSTOM_HELD"]}))])
         .await;
     let refused = api
-        .put(&format!("/v1/nodes/{n}/states/provision"), &json!({"target": "active"}))
+        .put(
+            &format!("/v1/nodes/{n}/states/provision"),
+            &json!({"target": "active"}),
+        )
         .await;
     assert_eq!(refused.status, 400, "{refused:?}");
     let traits = json!({"traits": ["CUSTOM_HELD"]});
-    assert_eq!(api.put(&format!("/v1/nodes/{n}/traits"), &traits).await.status, 204);
+    assert_eq!(
+        api.put(&format!("/v1/nodes/{n}/traits"), &traits)
+            .await
+            .status,
+        204
+    );
     verb(&api, n, json!({"target": "active"}), "deploy hold").await;
     verb(&api, n, json!({"target": "unhold"}), "active").await;
     controller.stop().await;

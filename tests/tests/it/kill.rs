@@ -28,7 +28,11 @@ async fn kills_during_many_deploys_lose_nothing() {
     let kills = number("BESSEMER_KILLS", 6);
     let seed = number("BESSEMER_KILL_SEED", 20_250_101);
     let long = hosts > 50;
-    let site = if long { Site::wide().await } else { Site::new().await };
+    let site = if long {
+        Site::wide().await
+    } else {
+        Site::new().await
+    };
     let image = site.images.small();
     let mut settings = site.lab_settings(hosts);
     // see the crash test
@@ -74,7 +78,12 @@ async fn kills_during_many_deploys_lose_nothing() {
         }) {}
         while_busy += u64::from(!lives.is_empty());
         if long && kill % 10 == 9 {
-            println!("{} kills, {} hosts left, {:.0} s", kill + 1, lives.len(), began.elapsed().as_secs_f64());
+            println!(
+                "{} kills, {} hosts left, {:.0} s",
+                kill + 1,
+                lives.len(),
+                began.elapsed().as_secs_f64()
+            );
         }
         program = Program::start(&file, &url).await;
     }
@@ -90,7 +99,10 @@ async fn kills_during_many_deploys_lose_nothing() {
         assert_clean_life(log, &host.name, &image, &STEPS);
         assert!(log.powered(&host.name), "{} is off", host.name);
     }
-    let active = api.get("/v1/nodes?provision_state=active&limit=1000").await.ok();
+    let active = api
+        .get("/v1/nodes?provision_state=active&limit=1000")
+        .await
+        .ok();
     assert_eq!(active["nodes"].as_array().map(Vec::len), Some(hosts));
     // and it works on as if nothing had been
     api.provision("h3", json!({"target": "deleted"})).await;

@@ -249,7 +249,12 @@ impl Life {
                 }
                 Stand::Wait => {}
             }
-            tokio::time::sleep(if self.patient { self.poll } else { self.poll * 2 }).await;
+            tokio::time::sleep(if self.patient {
+                self.poll
+            } else {
+                self.poll * 2
+            })
+            .await;
         }
     }
 
