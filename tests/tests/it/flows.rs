@@ -120,8 +120,7 @@ async fn parents_and_children() {
     let clean = |step: Value| json!({"target": "clean", "clean_steps": [step]});
     let on_all = json!({"interface": "power", "step": "power_on", "execute_on_child_nodes": true});
     verb(&api, "parent", clean(on_all), "manageable").await;
-    // a child's power needs its parent's
-    for name in ["parent", "one", "two"] {
+    for name in ["one", "two"] {
         assert_eq!(power(name).await, "power on", "{name}");
     }
     let on_one = json!({"interface": "power", "step": "power_off", "execute_on_child_nodes": true,
@@ -149,20 +148,25 @@ async fn parents_and_children() {
         &["2 of its children", "raid.nonsense", "node one"],
     );
 
-    // a parent that goes off takes them with it
-    let off = api
-        .put(
-            "/v1/nodes/parent/states/power",
-            &json!({"target": "power off"}),
-        )
+    // a parent that goes off takes them with it, and a child that goes on needs its parent
+    let switch = async |name: &str, target: &str| {
+        let path = format!("/v1/nodes/{name}/states/power");
+        let reply = api.put(&path, &json!({"target": target})).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        until("the power is as wanted", PATIENCE, async || {
+            let node = api.node(name).await;
+            assert_eq!(node["last_error"], Value::Null);
+            (node["power_state"] == target && node["target_power_state"].is_null()).then_some(())
+        })
         .await;
-    assert_eq!(off.status, 202, "{off:?}");
-    until("everything is off", PATIENCE, async || {
-        let node = api.node("parent").await;
-        (node["power_state"] == "power off" && node["target_power_state"].is_null()).then_some(())
-    })
-    .await;
+    };
+    let failed = json!({"target": "manage"});
+    verb(&api, "parent", failed, "manageable").await;
+    switch("parent", "power on").await;
+    switch("parent", "power off").await;
     assert_eq!(power("one").await, "power off");
+    switch("two", "power on").await;
+    assert_eq!(power("parent").await, "power on");
     controller.stop().await;
 }
 
