@@ -103,7 +103,13 @@ async fn adoption_service_and_holds() {
     verb(&api, n, json!({"target": "manage"}), "manageable").await;
     verb(&api, n, clean, "clean hold").await;
     let cleaned = verb(&api, n, json!({"target": "unhold"}), "manageable").await;
-    assert_eq!(cleaned["power_state"], "power on");
+    // cleaning ends with the node switched off, whatever its steps did
+    assert_eq!(cleaned["power_state"], "power off");
+    let timeline = api.timeline(n).await;
+    assert!(
+        timeline.contains("clean step power.reboot is done"),
+        "{timeline}"
+    );
     controller.stop().await;
 }
 
