@@ -224,12 +224,14 @@ async fn before_and_after_every_write_on_sqlite() {
         println!("{point}");
     }
     assert_eq!(end, undisturbed);
-    // steps on child nodes have their own test
-    let flows = bessemer_conductor::FLOWS
-        .iter()
-        .filter(|f| f.name != "child-step");
-    for flow in flows {
+    // no driver of this host has verify steps, and it has no parent; calls of its driver are no part of a life
+    let elsewhere =
+        |flow: &str, phase: &str| ["child-step", "call"].contains(&flow) || phase == "verify-steps";
+    for flow in bessemer_conductor::FLOWS {
         for phase in flow.phases {
+            if elsewhere(flow.name, phase.name()) {
+                continue;
+            }
             for write in [
                 "before claim",
                 "after claim",

@@ -226,22 +226,8 @@ async fn service_with_the_ramdisk() {
 /// Rescue and back; the password reaches the ramdisk as a hash and is not kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rescue_and_back() {
-    let mut world = World::new(|config| {
-        config
-            .conductor
-            .rescue_kernel
-            .clone_from(&config.conductor.deploy_kernel);
-        config
-            .conductor
-            .rescue_ramdisk
-            .clone_from(&config.conductor.deploy_ramdisk);
-    })
-    .await;
+    let mut world = World::new(|_| {}).await;
     world.available().await;
-    world
-        .api
-        .set("h0", &[("rescue_interface", json!("agent"))])
-        .await;
     world.life.step(Step::Deploy).await;
     let boots = world.lab.log().unwrap().events("h0", "local_boot").count();
     let rescue = json!({"target": "rescue", "rescue_password": "open-sesame"});

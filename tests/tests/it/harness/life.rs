@@ -29,11 +29,13 @@ pub enum Step {
     Rebuild,
     Undeploy,
     Adopt,
+    Rescue,
+    Unrescue,
 }
 
 impl Step {
     /// Nearly all of them in an order that is possible.
-    pub const LIFE: [Self; 12] = [
+    pub const LIFE: [Self; 14] = [
         Self::Manage,
         Self::Adopt,
         Self::Undeploy,
@@ -43,6 +45,8 @@ impl Step {
         Self::Reboot,
         Self::SoftPowerOff,
         Self::PowerOn,
+        Self::Rescue,
+        Self::Unrescue,
         Self::Service,
         Self::Rebuild,
         Self::Undeploy,
@@ -68,6 +72,8 @@ impl Step {
             Self::Undeploy => "deleted",
             Self::Service => "service",
             Self::Adopt => "adopt",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
         }
     }
 }
@@ -135,6 +141,7 @@ impl Life {
         let node = json!({
             "name": host.name,
             "driver": "ipmi",
+            "rescue_interface": "agent",
             "driver_info": {
                 "ipmi_address": host.bmc_address,
                 "ipmi_port": host.bmc_port,
@@ -263,6 +270,9 @@ impl Life {
             return ("power", json!({"target": step.target()}));
         }
         let mut body = json!({"target": step.target()});
+        if step == Step::Rescue {
+            body["rescue_password"] = json!("open-sesame");
+        }
         if step == Step::Service {
             body["service_steps"] =
                 json!([{"interface": "deploy", "step": "erase_devices_metadata"}]);
@@ -306,6 +316,8 @@ impl Life {
             }
             Step::Rebuild => ("active", ""),
             Step::Adopt => ("manageable", "active"),
+            Step::Rescue => ("active", "rescue"),
+            Step::Unrescue => ("rescue", "active"),
             Step::Service if state == "active" && seen.erased > before.erased => {
                 let on = node["power_state"] == "power on";
                 return if on { Stand::Done } else { Stand::Wait };
@@ -330,7 +342,7 @@ impl Life {
         };
         if state == to {
             // an instance is there when it has booted
-            let boots = matches!(step, Step::Deploy);
+            let boots = matches!(step, Step::Deploy | Step::Unrescue);
             if boots && seen.local_boots == before.local_boots {
                 return Stand::Wait;
             }

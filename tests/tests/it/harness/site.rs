@@ -136,6 +136,8 @@ impl Site {
             "file://{}",
             self.path("ramdisk/initramfs").display()
         ));
+        c.rescue_kernel.clone_from(&c.deploy_kernel);
+        c.rescue_ramdisk.clone_from(&c.deploy_ramdisk);
         c.heartbeat_interval = Duration::from_secs(1);
         c.heartbeat_timeout = Duration::from_secs(10);
         c.sync_power_state_interval = Duration::ZERO;
