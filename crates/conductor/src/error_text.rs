@@ -9,7 +9,10 @@ use crate::context::Context;
 pub fn store(error: &StoreError) -> Fault {
     match error {
         StoreError::Refused(fault) => fault.clone(),
-        StoreError::Storage(_) | StoreError::Unavailable(_) => {
+        StoreError::Unavailable(_) => {
+            Fault::new(FaultKind::Busy, Class::RetryLater, error.to_string())
+        }
+        StoreError::Storage(_) => {
             Fault::new(FaultKind::Internal, Class::RetryLater, error.to_string())
         }
         StoreError::NotFound { .. } => Fault::not_found(error.to_string()),

@@ -21,7 +21,7 @@ impl Calls for InProcess {
         node: NodeId,
         request: ProvisionRequest,
     ) -> Result<(), Fault> {
-        // The API has put a runbook's steps into the request.
+        // `runbook` is the API's: what gets here has its steps.
         let request = Provision {
             target: request.target,
             configdrive: request.configdrive,
