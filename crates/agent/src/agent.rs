@@ -424,7 +424,7 @@ async fn inspection(agent: &Agent, client: &ApiClient, url: &url::Url) {
         let settings_now = settings.clone();
         let collected =
             tokio::task::spawn_blocking(move || crate::inventory::collect(&settings_now)).await;
-        let inventory = match collected.map(|i| serde_json::to_value(i)) {
+        let inventory = match collected.map(serde_json::to_value) {
             Ok(Ok(inventory)) => inventory,
             _ => serde_json::Value::Null,
         };

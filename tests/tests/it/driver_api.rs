@@ -249,10 +249,13 @@ async fn tell(story: &str) {
     );
 }
 
+/// Network function, command and data of what a BMC was asked.
+type Commands = Arc<Mutex<Vec<(u8, u8, Vec<u8>)>>>;
+
 /// A simulated BMC and a node of type `ipmi` that has it.
 struct Bmc {
     chassis: Arc<MemoryChassis>,
-    commands: Arc<Mutex<Vec<(u8, u8, Vec<u8>)>>>,
+    commands: Commands,
     port: u16,
     stop: CancellationToken,
 }
@@ -261,7 +264,7 @@ impl Bmc {
     async fn start() -> Self {
         let chassis = Arc::new(MemoryChassis::new());
         let users = Users::administrator("admin", "secret".to_owned().into());
-        let commands: Arc<Mutex<Vec<(u8, u8, Vec<u8>)>>> = Arc::default();
+        let commands: Commands = Arc::default();
         let seen = Arc::clone(&commands);
         let server = BmcServer::bind(([127, 0, 0, 1], 0).into(), users, chassis.clone())
             .await
