@@ -255,7 +255,7 @@ impl Agent {
         let agent = self.clone();
         // detached on purpose: it outlives the command that asked for it, and ends everything
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
             match &agent.power {
                 Power::Machine => {
                     tracing::info!("the machine ends now ({end:?})");

@@ -53,6 +53,7 @@ impl Task<'_> {
         );
         let mut console = Console::open(&node.console_log);
         console.skip_to_end()?;
+        self.choose_image(name)?;
         story.phase(name, "deploy to local boot", || {
             story.phase(name, "  deploy", || self.deploy(name, &host))?;
             story.phase(name, "  boot from disk", || {
@@ -122,7 +123,7 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn deploy(&self, name: &str, host: &str) -> Result<()> {
+    fn choose_image(&self, name: &str) -> Result<()> {
         let source = format!("image_source={}", self.image_url);
         let value = format!("image_os_hash_value={}", self.image_sha256);
         let items = [source.as_str(), "image_os_hash_algo=sha256", value.as_str()];
@@ -131,6 +132,10 @@ impl Task<'_> {
             set.extend(["--instance-info", item]);
         }
         self.client.baremetal(&set)?;
+        Ok(())
+    }
+
+    fn deploy(&self, name: &str, host: &str) -> Result<()> {
         let drive = json!({ "meta_data": { "hostname": host } }).to_string();
         self.provision(name, &["deploy", "--config-drive", &drive], "active")
     }
