@@ -7,9 +7,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 /// Bytes of text kept.
 const RING_BYTES: usize = 512 * 1024;
@@ -97,18 +99,21 @@ impl FormatTime for SinceStart {
 #[must_use]
 pub fn install(debug: bool) -> LogRing {
     let ring = LogRing::default();
-    let filter = if debug {
-        "bessemer_agent=debug,bessemer_image=debug,bessemer_disk=debug,info"
+    let (ours, others) = if debug {
+        (LevelFilter::DEBUG, LevelFilter::INFO)
     } else {
-        "bessemer_agent=info,warn"
+        (LevelFilter::INFO, LevelFilter::WARN)
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+    // not an `EnvFilter`, which would bring a regular-expression engine into the ramdisk
+    let filter = Targets::new().with_default(others).with_targets(
+        ["bessemer_agent", "bessemer_image", "bessemer_disk"].map(|target| (target, ours)),
+    );
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
         .with_timer(SinceStart(Instant::now()))
-        .with_writer(ring.clone())
-        .finish();
+        .with_writer(ring.clone());
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // a second call (tests) keeps the first subscriber
     let _ = tracing::subscriber::set_global_default(subscriber);
     ring
