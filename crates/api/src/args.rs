@@ -155,6 +155,18 @@ impl Args {
         }
     }
 
+    /// A logical name.
+    pub fn name(&self, name: &str) -> Result<Option<String>, ApiFault> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if is_logical_name(text) => Ok(Some(text.clone())),
+            Some(value) => Err(ApiFault::invalid(format!(
+                "Expected name for {name}: {}",
+                py_str(value)
+            ))),
+        }
+    }
+
     pub fn mac(&self, name: &str) -> Result<Option<MacAddress>, ApiFault> {
         match self.get(name) {
             None => Ok(None),

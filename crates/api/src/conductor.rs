@@ -5,7 +5,9 @@
 
 use async_trait::async_trait;
 use bessemer_model::network::VifRequest;
-use bessemer_model::{Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp};
+use bessemer_model::{
+    AllocationId, Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp,
+};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value};
 
@@ -87,6 +89,9 @@ pub trait Conductor: Send + Sync {
         node: NodeId,
         request: ProvisionRequest,
     ) -> Result<(), Fault>;
+
+    /// An allocation was stored: a node is looked for soon, not before this answers.
+    async fn allocate(&self, allocation: AllocationId) -> Result<(), Fault>;
 
     async fn set_power_state(
         &self,

@@ -7,7 +7,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bessemer_model::{Fault, FaultKind};
+use bessemer_model::{Class, Fault, FaultKind};
 use bessemer_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -109,6 +109,19 @@ impl ApiFault {
         self
     }
 
+    /// For a refusal that has to go through the store.
+    pub fn into_fault(self) -> Fault {
+        let kind = match self.status {
+            StatusCode::BAD_REQUEST => FaultKind::Invalid,
+            StatusCode::FORBIDDEN => FaultKind::NotPermitted,
+            StatusCode::NOT_FOUND => FaultKind::NotFound,
+            StatusCode::NOT_ACCEPTABLE => FaultKind::NotAcceptable,
+            StatusCode::CONFLICT => FaultKind::Conflict,
+            _ => FaultKind::Internal,
+        };
+        Fault::new(kind, Class::Never, self.text)
+    }
+
     fn body(&self) -> Value {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let faultcode = if self.status.is_server_error() {
@@ -196,6 +209,12 @@ impl From<StoreError> for ApiFault {
                 ("node", "instance_uuid") => format!(
                     "Instance {value} is already associated with a node, it cannot be associated with another node"
                 ),
+                ("allocation", "uuid") => {
+                    format!("An allocation with UUID {value} already exists.")
+                }
+                ("allocation", field) => {
+                    format!("An allocation with {field} {value} already exists.")
+                }
                 (what, "uuid") => format!("A {what} with UUID {value} already exists."),
                 (what, "address") => format!("A {what} with MAC address {value} already exists."),
                 (what, field) => format!("A {what} with {field} {value} already exists."),

@@ -157,6 +157,15 @@ pub fn only(patch: &[Operation], allowed: &[&str]) -> Result<(), ApiFault> {
     }
 }
 
+/// A refusal of a whole patch, which quotes it.
+pub fn refused(patch: &[Operation], why: &str) -> ApiFault {
+    let all: Vec<String> = patch.iter().map(Operation::quoted).collect();
+    ApiFault::invalid(format!(
+        "Couldn't apply patch '[{}]'. Reason: {why}",
+        all.join(", ")
+    ))
+}
+
 /// Values that a patch gives to exactly this path.
 pub fn values<'p>(patch: &'p [Operation], path: &str) -> Vec<&'p Value> {
     patch

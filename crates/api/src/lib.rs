@@ -10,6 +10,7 @@
 //! Specification: upstream's API reference at microversions 1.1 to 1.115; differences are listed in
 //! `docs/compat/deviations.md`.
 
+mod allocations;
 mod args;
 mod auth;
 mod bios;
@@ -22,6 +23,7 @@ pub mod compat;
 pub mod conductor;
 mod conductors;
 mod console;
+mod deploy_templates;
 mod drivers;
 mod events;
 mod fault;
@@ -30,9 +32,12 @@ mod healthcheck;
 mod history;
 mod indicators;
 mod inspection;
+mod inspection_rules;
 mod inventory;
 mod json_patch;
+mod json_schema;
 mod links;
+mod listing;
 mod maintenance;
 mod management;
 pub mod matrix;
@@ -57,6 +62,7 @@ mod raid;
 mod ramdisk;
 mod root;
 mod router;
+mod runbooks;
 mod schema;
 mod serve;
 mod shards;

@@ -498,6 +498,27 @@ async fn finish(call: &Call, before: &Node, mut node: Node, reset: bool) -> Resu
             "Node {id} is associated with instance {old}."
         )));
     }
+    if before.allocation_uuid.is_some()
+        && before.instance_uuid.is_some()
+        && node.instance_uuid.is_none()
+        && !(before.maintenance || state.allows_interface_change())
+    {
+        return Err(ApiFault::conflict(format!(
+            "Node {id} with an allocation can not have instance_uuid removed unless it is in one of allowed ({CHANGEABLE}) states or in maintenance mode. Current state is '{state}'."
+        )));
+    }
+    if before.owner != node.owner
+        && let Some(allocation) = before.allocation_uuid
+        && let Some(allocation) = call
+            .store()
+            .get_allocation(bessemer_model::AllocationId(allocation))
+            .await?
+        && allocation.owner.is_some()
+    {
+        return Err(ApiFault::conflict(format!(
+            "Cannot update owner of node \"{id}\" while it is allocated to an allocation with an  owner."
+        )));
+    }
     if before.resource_class != node.resource_class
         && before.resource_class.is_some()
         && !state.allows_interface_change()

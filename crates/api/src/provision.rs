@@ -6,13 +6,15 @@
 use bessemer_model::provision::{self, Verb};
 use bessemer_model::{Event, Node, NodeId, ProvisionState};
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::auth::Ownership;
 use crate::call::{Answer, Call, Outcome};
 use crate::conductor::ProvisionRequest;
 use crate::fault::ApiFault;
+use crate::json_schema::STEP_INTERFACES;
+use crate::runbooks;
 use crate::schema::{py_repr, py_str};
 
 const ARGUMENTS: [&str; 8] = [
@@ -26,23 +28,12 @@ const ARGUMENTS: [&str; 8] = [
     "runbook",
 ];
 
-/// Interfaces whose steps can be asked for in cleaning and service.
-const STEP_INTERFACES: [&str; 7] = [
-    "vendor",
-    "power",
-    "management",
-    "firmware",
-    "deploy",
-    "bios",
-    "raid",
-];
-
 /// Verbs that are only refused for their version after the state was looked at.
 const LATE: [&str; 2] = ["unhold", "service"];
 
 pub async fn set(call: Call) -> Outcome {
     let args = Args::of_body(&call, &ARGUMENTS)?;
-    let request = read(&args)?;
+    let mut request = read(&args)?;
     let ident = call.param("ident").to_owned();
     let node = call.node().await?;
     steps_authorized(&call, &node, &request).await?;
@@ -55,6 +46,8 @@ pub async fn set(call: Call) -> Outcome {
     }
     possible(&node, verb, &request)?;
     let verb = verb.ok_or_else(|| refused_in_state(&node, &request.target))?;
+    configdrive(&call, &request)?;
+    by_runbook(&call, &node, &mut request).await?;
     consistent(&call, &node, verb, &request)?;
     call.conductor()
         .set_provision_state(node.id, request)
@@ -89,7 +82,8 @@ fn read(args: &Args) -> Result<ProvisionRequest, ApiFault> {
             "<class 'NoneType'>, <class 'str'>",
             Value::is_string,
         )?
-        .and_then(|v| v.as_str().map(str::to_owned)),
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .filter(|ident| !ident.is_empty()),
     })
 }
 
@@ -175,15 +169,6 @@ fn consistent(
     request: &ProvisionRequest,
 ) -> Result<(), ApiFault> {
     let target = request.target.as_str();
-    configdrive(call, request)?;
-    if request.runbook.is_some() {
-        if !call.at_least(92) {
-            return Err(ApiFault::not_acceptable());
-        }
-        return Err(ApiFault::invalid(
-            "Runbooks are not supported by this version; give the steps themselves.",
-        ));
-    }
     disable_ramdisk(call, request)?;
     let given = |steps: &Option<Value>| {
         steps
@@ -269,6 +254,63 @@ fn consistent(
         }
         _ => Ok(()),
     }
+}
+
+/// Puts the steps of the runbook that the request names into it, when the node is one of those that the
+/// runbook is approved for.
+async fn by_runbook(
+    call: &Call,
+    node: &Node,
+    request: &mut ProvisionRequest,
+) -> Result<(), ApiFault> {
+    let Some(ident) = &request.runbook else {
+        return Ok(());
+    };
+    if !call.at_least(92) {
+        return Err(ApiFault::not_acceptable());
+    }
+    let runbook = runbooks::found(call, ident).await?;
+    if call.at_least(runbooks::TRAITS_SINCE) {
+        if runbook.traits.is_empty() {
+            return Err(ApiFault::invalid(format!(
+                "Runbook {} has no traits configured. Please ask an administrator to add traits to the runbook.",
+                runbook.id
+            )));
+        }
+        if !runbook.traits.iter().any(|t| node.traits.contains(t)) {
+            let traits: Vec<Value> = runbook.traits.iter().map(|t| t.as_str().into()).collect();
+            return Err(ApiFault::invalid(format!(
+                "This runbook has not been approved for use on this node {}. The node does not have any of the runbook's traits {}. Please ask an administrator to add a matching trait to your node.",
+                node.id,
+                py_repr(&Value::Array(traits))
+            )));
+        }
+    } else if !node.traits.contains(&runbook.name) {
+        return Err(ApiFault::invalid(format!(
+            "This runbook has not been approved for use on this node {}. Please ask an administrator to add it to your node traits.",
+            node.id
+        )));
+    }
+    let (given, name) = match request.target.as_str() {
+        "clean" => (&mut request.clean_steps, "clean_steps"),
+        "service" => (&mut request.service_steps, "service_steps"),
+        // `disable_ramdisk` is then refused, which says enough
+        _ => {
+            request.disable_ramdisk = Some(runbook.disable_ramdisk);
+            return Ok(());
+        }
+    };
+    let some = |steps: &Value| steps.as_array().is_some_and(|s| !s.is_empty());
+    if given.as_ref().is_some_and(some) {
+        return Err(ApiFault::invalid(format!(
+            "Please provide either \"{name}\" or a runbook, but not both."
+        )));
+    }
+    let mut steps = runbook.steps;
+    steps.sort_by_key(|step| step.order);
+    *given = Some(json!(steps));
+    request.disable_ramdisk = Some(runbook.disable_ramdisk);
+    Ok(())
 }
 
 fn configdrive(call: &Call, request: &ProvisionRequest) -> Result<(), ApiFault> {

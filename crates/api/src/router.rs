@@ -293,7 +293,13 @@ fn too_old(endpoint: &Endpoint, version: Minor) -> ApiFault {
         Below::Unrouted | Below::Unreadable => ApiFault::unrouted(StatusCode::NOT_FOUND, ""),
         Below::NoShards => ApiFault::not_found("The API version does not allow shards"),
         Below::NotAcceptable => ApiFault::not_acceptable(),
+        Below::Says(status, text) => ApiFault::new(known_status(status), text),
+        Below::RouterSays(status, text) => ApiFault::unrouted(known_status(status), text),
     }
+}
+
+fn known_status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND)
 }
 
 async fn call(

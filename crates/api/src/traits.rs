@@ -9,7 +9,8 @@ use crate::args::Args;
 use crate::body;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
-use crate::schema::{Convert, Member, Schema, Type, py_repr};
+use crate::json_schema::{self, TRAIT};
+use crate::schema::{Convert, Member, Schema, Type};
 
 /// Traits that a node may have, at most.
 const MOST: usize = 50;
@@ -24,9 +25,6 @@ const SCHEMA: Schema = Schema {
     }],
     required: &[],
 };
-
-/// Name spaces of the standard traits (the library os-traits keeps their list).
-const STANDARD: [&str; 6] = ["COMPUTE_", "HW_", "MISC_", "OWNER_", "STORAGE_", "GPU_"];
 
 pub async fn list(call: Call) -> Outcome {
     let node = call.node().await?;
@@ -95,33 +93,15 @@ pub async fn remove_all(call: Call) -> Outcome {
 }
 
 fn checked(name: &str, value: &Value) -> Result<String, ApiFault> {
-    let wrong = |why: String| ApiFault::invalid(format!("Schema error for {name}: {why}"));
-    let shown = py_repr(value);
-    let Value::String(text) = value else {
-        return Err(wrong(format!("{shown} is not of type 'string'")));
-    };
-    if text.is_empty() {
-        return Err(wrong(format!("{shown} should be non-empty")));
-    }
-    if text.len() > 255 {
-        return Err(wrong(format!("{shown} is too long")));
-    }
-    let shaped = |rest: &str| {
-        !rest.is_empty()
-            && rest
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-    };
-    let known = text.strip_prefix("CUSTOM_").is_some_and(shaped)
-        || STANDARD
-            .iter()
-            .any(|space| text.strip_prefix(space).is_some_and(shaped));
-    if known {
-        return Ok(text.clone());
-    }
-    Err(wrong(format!(
-        "{shown} is not valid under any of the given schemas. Possible root cause: {shown} does not match '^CUSTOM_[A-Z0-9_]+$'"
-    )))
+    json_schema::check(name, &TRAIT, value)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// As traits are kept: sorted and once each.
+pub fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Sets a node's traits; they are kept sorted and once each.
@@ -137,9 +117,7 @@ async fn change(
             None,
             false,
             Arc::new(move |node: &mut Node| {
-                let mut new = traits(node)?;
-                new.sort_unstable();
-                new.dedup();
+                let new = sorted(traits(node)?);
                 if new.len() > MOST {
                     return Err(Fault::new(
                         FaultKind::Invalid,

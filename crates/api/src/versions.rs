@@ -12,11 +12,12 @@ use bessemer_model::NodeField;
 
 use crate::call::{Call, Outcome};
 use crate::{
-    bios, boot_mode, chassis, children, conductors, console, drivers, events, firmware,
-    healthcheck, history, indicators, inspection, inventory, maintenance, management, node_create,
-    node_delete, node_patch, nodes, openapi, portgroups, portgroups_write, ports, ports_write,
-    power, provision, raid, ramdisk, root, shards, states, timeline, traits, validate,
-    vendor_passthru, vifs, vmedia, volume, volume_connectors, volume_targets,
+    allocations, bios, boot_mode, chassis, children, conductors, console, deploy_templates,
+    drivers, events, firmware, healthcheck, history, indicators, inspection, inspection_rules,
+    inventory, maintenance, management, node_create, node_delete, node_patch, nodes, openapi,
+    portgroups, portgroups_write, ports, ports_write, power, provision, raid, ramdisk, root,
+    runbooks, shards, states, timeline, traits, validate, vendor_passthru, vifs, vmedia, volume,
+    volume_connectors, volume_targets,
 };
 
 /// Oldest and newest version: 1.1 and 1.115.
@@ -63,6 +64,30 @@ pub enum Below {
     Unreadable,
     /// 406
     NotAcceptable,
+    /// 404 or 405 of the resource with this sentence.
+    Says(u16, &'static str),
+    /// The same, said by the router.
+    RouterSays(u16, &'static str),
+}
+
+impl Below {
+    const NO_ALLOCATIONS: Self = Self::Says(404, "The API version does not allow allocations");
+    const NO_ALLOCATION_WRITES: Self =
+        Self::Says(405, "The API version does not allow allocations");
+    const NO_ALLOCATION_UPDATES: Self =
+        Self::Says(405, "The API version does not allow updating allocations");
+    const NO_NODE_ALLOCATION: Self = Self::Unrouted;
+    const NO_TEMPLATES: Self =
+        Self::RouterSays(404, "The API version does not allow deploy templates");
+    const NO_TEMPLATE_WRITES: Self =
+        Self::RouterSays(405, "The API version does not allow deploy templates");
+    const NO_RUNBOOKS: Self = Self::RouterSays(404, "The API version does not allow runbooks");
+    const NO_RUNBOOK_WRITES: Self =
+        Self::RouterSays(405, "The API version does not allow runbooks");
+    const NO_RUNBOOK_TRAITS: Self =
+        Self::RouterSays(404, "The API version does not allow runbook traits");
+    const NO_RULES: Self = Self::Says(404, "The API version does not allow inspection rules");
+    const NO_RULE_WRITES: Self = Self::Says(405, "The API version does not allow inspection rules");
 }
 
 pub type Answering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -163,7 +188,7 @@ pub static ROUTES: &[Route] = &[
     route!("/v1/nodes/{ident}/states/power" [on!(Put "baremetal:node:set_power_state" power::set)]),
     route!(large "/v1/nodes/{ident}/states/provision" [
         on!(Put "baremetal:node:set_provision_state" provision::set
-            partial "runbooks; inspect is refused by the conductor"),
+            partial "inspect is refused by the conductor"),
     ]),
     route!("/v1/nodes/{ident}/states/raid" [on!(Put "baremetal:node:set_raid_state" raid::set since 12 NotAcceptable)]),
     route!("/v1/nodes/{ident}/states/boot_mode" [
@@ -274,6 +299,10 @@ pub static ROUTES: &[Route] = &[
     route!("/v1/nodes/{ident}/children" [
         on!(Get "baremetal:node:get" children::list since 83 NotFound),
     ]),
+    route!("/v1/nodes/{ident}/allocation" [
+        on!(Get "baremetal:allocation:get" allocations::get_of_node since 52 NO_NODE_ALLOCATION),
+        on!(Delete "baremetal:allocation:delete" allocations::delete_of_node since 52 NO_NODE_ALLOCATION),
+    ]),
     route!("/v1/nodes/{ident}/history" [
         on!(Get "baremetal:node:history:get" history::list since 78 Unrouted),
     ]),
@@ -383,6 +412,51 @@ pub static ROUTES: &[Route] = &[
 
     route!("/v1/shards" [on!(Get "baremetal:shards:get" shards::list since 82 NoShards)]),
     route!("/v1/events" [on!(Post "baremetal:events:post" events::post since 54 Unsupported)]),
+    route!("/v1/allocations" [
+        on!(Get "baremetal:allocation:list_all" allocations::list since 52 NO_ALLOCATIONS),
+        on!(Post "baremetal:allocation:create" allocations::create since 52 NO_ALLOCATION_WRITES),
+    ]),
+    route!("/v1/allocations/{allocation}" [
+        on!(Get "baremetal:allocation:get" allocations::get since 52 NO_ALLOCATIONS),
+        on!(Patch "baremetal:allocation:update" allocations::patch since 57 NO_ALLOCATION_UPDATES),
+        on!(Delete "baremetal:allocation:delete" allocations::delete since 52 NO_ALLOCATION_WRITES),
+    ]),
+    route!("/v1/deploy_templates" [
+        on!(Get "baremetal:deploy_template:get" deploy_templates::list since 55 NO_TEMPLATES),
+        on!(Post "baremetal:deploy_template:create" deploy_templates::create since 55 NO_TEMPLATE_WRITES),
+    ]),
+    route!("/v1/deploy_templates/{template}" [
+        on!(Get "baremetal:deploy_template:get" deploy_templates::get since 55 NO_TEMPLATES),
+        on!(Patch "baremetal:deploy_template:update" deploy_templates::patch since 55 NO_TEMPLATE_WRITES),
+        on!(Delete "baremetal:deploy_template:delete" deploy_templates::delete since 55 NO_TEMPLATE_WRITES),
+    ]),
+    route!("/v1/runbooks" [
+        on!(Get "baremetal:runbook:list_all" runbooks::list since 92 NO_RUNBOOKS),
+        on!(Post "baremetal:runbook:create" runbooks::create since 92 NO_RUNBOOK_WRITES),
+    ]),
+    route!("/v1/runbooks/{runbook}" [
+        on!(Get "baremetal:runbook:get" runbooks::get since 92 NO_RUNBOOKS),
+        on!(Patch "baremetal:runbook:update" runbooks::patch since 92 NO_RUNBOOK_WRITES),
+        on!(Delete "baremetal:runbook:delete" runbooks::delete since 92 NO_RUNBOOK_WRITES),
+    ]),
+    route!("/v1/runbooks/{runbook}/traits" [
+        on!(Get "baremetal:runbook:get" runbooks::list_traits since 112 NO_RUNBOOK_TRAITS),
+        on!(Put "baremetal:runbook:update" runbooks::replace_traits since 112 NO_RUNBOOK_TRAITS),
+        on!(Delete "baremetal:runbook:update" runbooks::remove_traits since 112 NO_RUNBOOK_TRAITS),
+    ]),
+    route!("/v1/runbooks/{runbook}/traits/{trait}" [
+        on!(Put "baremetal:runbook:update" runbooks::add_trait since 112 NO_RUNBOOK_TRAITS),
+        on!(Delete "baremetal:runbook:update" runbooks::remove_trait since 112 NO_RUNBOOK_TRAITS),
+    ]),
+    route!("/v1/inspection_rules" [
+        on!(Get "baremetal:inspection_rule:list_all" inspection_rules::list since 96 NO_RULES),
+        on!(Post "baremetal:inspection_rule:create" inspection_rules::create since 96 NO_RULE_WRITES),
+    ]),
+    route!("/v1/inspection_rules/{rule}" [
+        on!(Get "baremetal:inspection_rule:get" inspection_rules::get since 96 NO_RULES),
+        on!(Patch "baremetal:inspection_rule:update" inspection_rules::patch since 96 NO_RULE_WRITES),
+        on!(Delete "baremetal:inspection_rule:delete" inspection_rules::delete since 96 NO_RULE_WRITES),
+    ]),
 
     route!(public "/v1/lookup" [on!(Get "baremetal:driver:ipa_lookup" ramdisk::lookup since 22 NotFound)]),
     route!(public "/v1/heartbeat/{ident}" [on!(Post "baremetal:node:ipa_heartbeat" ramdisk::heartbeat since 22 NotFound)]),

@@ -44,6 +44,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Raised when something may be due: a submit, a signal, a save.
     pub wake: Notify,
+    /// Raised when an allocation was stored.
+    pub allocations: Notify,
     /// The session that is open now.
     pub session: Mutex<Option<SessionId>>,
     /// Drivers that other conductors of the group have and this one has not.

@@ -9,6 +9,7 @@
 //! task while it waits (a wait is a row with a time).
 
 mod agent_client;
+mod allocations;
 mod config_drive;
 mod context;
 mod driver_calls;

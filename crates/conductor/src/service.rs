@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, Shared};
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
-use crate::{error_text, heartbeat, power_sync, report, vif};
+use crate::{allocations, error_text, heartbeat, power_sync, report, vif};
 
 /// One interface of `GET /v1/nodes/{ident}/validate`.
 #[derive(Debug, Clone)]
@@ -73,6 +73,7 @@ impl Conductor {
             environment,
             settings,
             wake: Notify::new(),
+            allocations: Notify::new(),
             session: std::sync::Mutex::default(),
             left_to_others: std::sync::Mutex::default(),
             http,
@@ -89,8 +90,12 @@ impl Conductor {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let engine = Engine::new(Arc::clone(&self.shared));
         let sync = tokio::spawn(power_sync::run(Arc::clone(&self.shared), stop.clone()));
+        let matching = tokio::spawn(allocations::run(Arc::clone(&self.shared), stop.clone()));
         let ended = engine.run(stop.clone()).await;
         stop.cancel();
+        if let Err(error) = matching.await {
+            tracing::error!(%error, "the matching of allocations ended badly");
+        }
         if let Err(error) = sync.await {
             tracing::error!(%error, "power sync ended badly");
         }
@@ -106,6 +111,11 @@ impl Conductor {
     /// Something may be due.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
+    }
+
+    /// An allocation was stored: it is looked at soon.
+    pub fn allocate(&self) {
+        self.shared.allocations.notify_one();
     }
 
     pub(crate) async fn node(&self, id: NodeId) -> Result<Node, Fault> {

@@ -43,6 +43,12 @@ pub struct Settings {
     pub sync_power_state_interval: Duration,
     /// `[conductor] sync_power_state_workers`: BMCs asked at once by the power sync.
     pub sync_power_state_workers: usize,
+    /// `[conductor] check_allocations_interval`: how often allocations are looked for that another conductor left; zero = never.
+    pub check_allocations_interval: Duration,
+    /// `[conductor] node_locked_retry_attempts`: how often an allocation looks at nodes that are being worked on.
+    pub node_locked_retry_attempts: u32,
+    /// `[conductor] node_locked_retry_interval`
+    pub node_locked_retry_interval: Duration,
     /// `[conductor] graceful_shutdown_timeout`: how long running phases may take to end at a stop.
     pub graceful_shutdown_timeout: Duration,
     /// `[conductor] node_history`
@@ -132,6 +138,9 @@ impl Settings {
             heartbeat_timeout: Duration::from_secs(8),
             sync_power_state_interval: Duration::from_secs(120),
             sync_power_state_workers: 8,
+            check_allocations_interval: Duration::from_secs(60),
+            node_locked_retry_attempts: 3,
+            node_locked_retry_interval: Duration::from_secs(1),
             graceful_shutdown_timeout: Duration::from_secs(60),
             node_history: true,
             poweroff_in_cleanfail: false,

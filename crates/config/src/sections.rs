@@ -445,6 +445,15 @@ sections! {
         /// How long running phases may take to end when the service is stopped.
         graceful_shutdown_timeout: Duration = seconds(60),
         #[reader("conductor")]
+        /// Time between two looks for allocations that another conductor left unfinished; 0 = never.
+        check_allocations_interval: Duration = seconds(60),
+        #[reader("conductor")]
+        /// How often an allocation looks at suitable nodes that are being worked on before it fails.
+        node_locked_retry_attempts: u32 = 3,
+        #[reader("conductor")]
+        /// Time between two such looks.
+        node_locked_retry_interval: Duration = seconds(1),
+        #[reader("conductor")]
         /// Time between two looks at the power state of every node; 0 = never.
         sync_power_state_interval: Duration = seconds(120),
         #[reader("conductor")]

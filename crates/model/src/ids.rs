@@ -57,6 +57,14 @@ ids! {
     VolumeConnectorId,
     /// Identifies a volume target.
     VolumeTargetId,
+    /// Identifies an allocation, and the instance on the node that it gets.
+    AllocationId,
+    /// Identifies a deploy template.
+    DeployTemplateId,
+    /// Identifies a runbook.
+    RunbookId,
+    /// Identifies an inspection rule.
+    InspectionRuleId,
 }
 
 /// A 48-bit MAC address, shown in lower case with colons.

@@ -3,12 +3,14 @@
 //! This crate never does I/O, is never async, contains no SQL and no HTTP. Its vocabulary is that of the
 //! Bare Metal API reference, so that a reader of that document finds things by name.
 
+mod allocation;
 mod bios;
 mod chassis;
 mod fault;
 mod field;
 mod firmware;
 mod ids;
+pub mod inspection_rule;
 mod interface;
 mod inventory;
 mod masking;
@@ -20,18 +22,23 @@ mod portgroup;
 mod power;
 pub mod provision;
 mod quote;
+mod runbook;
 mod timestamp;
+pub mod traits;
 mod volume;
 
+pub use allocation::{Allocation, AllocationState};
 pub use bios::BiosSetting;
 pub use chassis::Chassis;
 pub use fault::{Class, Fault, FaultKind};
 pub use field::{FieldSource, NodeField};
 pub use firmware::FirmwareComponent;
 pub use ids::{
-    ChassisId, ConductorId, HistoryId, MacAddress, MacAddressError, NodeId, OperationId, PortId,
-    PortgroupId, SessionId, VolumeConnectorId, VolumeTargetId,
+    AllocationId, ChassisId, ConductorId, DeployTemplateId, HistoryId, InspectionRuleId,
+    MacAddress, MacAddressError, NodeId, OperationId, PortId, PortgroupId, RunbookId, SessionId,
+    VolumeConnectorId, VolumeTargetId,
 };
+pub use inspection_rule::InspectionRule;
 pub use interface::{InterfaceKind, Interfaces};
 pub use inventory::Inventory;
 pub use masking::{MASK, is_secret_key, masked};
@@ -41,6 +48,7 @@ pub use portgroup::Portgroup;
 pub use power::{PowerState, PowerTarget};
 pub use provision::{Event, ProvisionState, Verb};
 pub use quote::{py_repr, py_str};
+pub use runbook::{DeployTemplate, Runbook, RunbookStep, TemplateStep};
 pub use timestamp::Timestamp;
 pub use volume::{VolumeConnector, VolumeTarget};
 

@@ -7,7 +7,9 @@ use bessemer_api::conductor::{
 };
 use bessemer_conductor::{Conductor, Provision};
 use bessemer_model::network::VifRequest;
-use bessemer_model::{Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp};
+use bessemer_model::{
+    AllocationId, Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp,
+};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value};
 
@@ -32,6 +34,11 @@ impl Calls for InProcess {
             rescue_password: request.rescue_password,
         };
         self.0.provision(node, request).await
+    }
+
+    async fn allocate(&self, _allocation: AllocationId) -> Result<(), Fault> {
+        self.0.allocate();
+        Ok(())
     }
 
     async fn set_power_state(

@@ -30,6 +30,9 @@ pub fn conductor(config: &Config) -> Settings {
     settings.heartbeat_interval = c.heartbeat_interval;
     settings.heartbeat_timeout = c.heartbeat_timeout;
     settings.graceful_shutdown_timeout = c.graceful_shutdown_timeout;
+    settings.check_allocations_interval = c.check_allocations_interval;
+    settings.node_locked_retry_attempts = c.node_locked_retry_attempts;
+    settings.node_locked_retry_interval = c.node_locked_retry_interval;
     settings.sync_power_state_interval = c.sync_power_state_interval;
     settings.sync_power_state_workers = usize::try_from(c.sync_power_state_workers).unwrap_or(8);
     settings.force_power_state_during_sync = c.force_power_state_during_sync;

@@ -27,6 +27,11 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../migrations/sqlite/0001_first.sql"),
     ),
     (
+        2,
+        "allocations",
+        include_str!("../migrations/sqlite/0002_allocations.sql"),
+    ),
+    (
         3,
         "networks and settings",
         include_str!("../migrations/sqlite/0003_networks_and_settings.sql"),
@@ -47,6 +52,11 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         1,
         "first",
         include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        2,
+        "allocations",
+        include_str!("../migrations/postgres/0002_allocations.sql"),
     ),
     (
         3,

@@ -7,6 +7,7 @@
 //!
 //! The store knows nothing of HTTP, drivers, flows or the network.
 
+mod allocation;
 mod bios;
 mod boot;
 mod chassis;
@@ -26,8 +27,10 @@ mod port;
 mod portgroup;
 mod reader;
 mod requester;
+mod resource;
 mod session;
 mod sql;
+mod steps;
 mod store;
 pub mod testing;
 mod timeline;
@@ -36,8 +39,10 @@ mod volume_connector;
 mod volume_target;
 mod writer;
 
+pub use allocation::{AllocationFilter, AllocationRetry, Backfill};
 pub use error::StoreError;
 pub use requester::Requester;
+pub use resource::Change;
 pub use store::Store;
 pub use types::{
     Able, BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow,

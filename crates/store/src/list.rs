@@ -112,7 +112,8 @@ impl Conditions {
         }
     }
 
-    fn text(&self) -> String {
+    /// The `WHERE` of all terms, with a space before it; empty without terms.
+    pub(crate) fn text(&self) -> String {
         if self.terms.is_empty() {
             String::new()
         } else {

@@ -243,6 +243,13 @@ pub(crate) async fn apply(
     after.created_at = before.created_at;
     after.updated_at = before.updated_at;
     after.reservation = before.reservation.clone();
+    // an allocation lasts as long as the instance that it stands for
+    let freed = before
+        .allocation_uuid
+        .filter(|_| before.instance_uuid.is_some() && after.instance_uuid.is_none());
+    if freed.is_some() {
+        after.allocation_uuid = None;
+    }
     let mut state_event = None;
     if after.provision_state != before.provision_state {
         after.provision_updated_at = Some(now);
@@ -304,6 +311,9 @@ pub(crate) async fn apply(
                 .await?;
         }
     }
+    if let Some(allocation) = freed {
+        crate::allocation::forget(connection, allocation).await?;
+    }
     timeline::insert(connection, after.id, events).await?;
     if let Some(event) = state_event {
         timeline::insert(connection, after.id, &[event]).await?;
@@ -328,6 +338,7 @@ pub(crate) async fn lease_holder(
         .await
 }
 
+/// Refuses while a conductor holds the lease of the node's operation.
 pub(crate) async fn refuse_locked(
     connection: &mut Connection,
     node: NodeId,

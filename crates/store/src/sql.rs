@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bessemer_model::provision::ProvisionState;
 use bessemer_model::{
-    ChassisId, HistoryId, MacAddress, NodeHealthFault, NodeId, Object, OperationId, PortId,
-    PortgroupId, PowerState, SessionId, Timestamp, VolumeConnectorId, VolumeTargetId,
+    AllocationId, AllocationState, ChassisId, DeployTemplateId, HistoryId, InspectionRuleId,
+    MacAddress, NodeHealthFault, NodeId, Object, OperationId, PortId, PortgroupId, PowerState,
+    RunbookId, RunbookStep, SessionId, TemplateStep, Timestamp, VolumeConnectorId, VolumeTargetId,
 };
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
@@ -147,11 +148,19 @@ columns! {
     VolumeConnectorId, Text, |v| v.to_string(), |v| v.parse().ok();
     VolumeTargetId, Text, |v| v.to_string(), |v| v.parse().ok();
     HistoryId, Text, |v| v.to_string(), |v| v.parse().ok();
+    AllocationId, Text, |v| v.to_string(), |v| v.parse().ok();
+    DeployTemplateId, Text, |v| v.to_string(), |v| v.parse().ok();
+    RunbookId, Text, |v| v.to_string(), |v| v.parse().ok();
+    InspectionRuleId, Text, |v| v.to_string(), |v| v.parse().ok();
     uuid::Uuid, Text, |v| v.to_string(), |v| v.parse().ok();
     MacAddress, Text, |v| v.to_string(), |v| v.parse().ok();
     Object, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
     serde_json::Value, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
     Vec<String>, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    Vec<serde_json::Value>, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    Vec<TemplateStep>, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    Vec<RunbookStep>, Text, |v| json(v), |v| serde_json::from_str(&v).ok();
+    AllocationState, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
     PowerState, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
     ProvisionState, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);
     NodeHealthFault, Text, |v| v.as_str().to_owned(), |v| Self::parse(&v);

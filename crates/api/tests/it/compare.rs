@@ -120,6 +120,13 @@ pub fn differences(step: &Value, reply: &Reply, base: &str) -> Vec<String> {
             }
         }
     }
+    if let Some(differs) = ours
+        .and_then(|o| o.get("differs"))
+        .and_then(Value::as_array)
+    {
+        drop_members(&mut want, differs);
+        drop_members(&mut have, differs);
+    }
     if ours.is_some_and(|o| o.get("keys").is_some()) {
         bare(&mut want);
         bare(&mut have);
@@ -138,6 +145,18 @@ pub fn differences(step: &Value, reply: &Reply, base: &str) -> Vec<String> {
     let (want, have) = (normal(want, base), normal(have, base));
     compare("", &want, &have, &mut wrong);
     wrong
+}
+
+/// Takes members out at any depth.
+fn drop_members(value: &mut Value, names: &[Value]) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !names.iter().any(|name| name == key));
+            map.values_mut().for_each(|v| drop_members(v, names));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|v| drop_members(v, names)),
+        _ => {}
+    }
 }
 
 /// Keys without their values.

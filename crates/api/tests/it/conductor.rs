@@ -2,6 +2,7 @@
 //! real one does in time.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_api::conductor::{
@@ -10,10 +11,10 @@ use bessemer_api::conductor::{
 };
 use bessemer_model::network::{self, VifRequest};
 use bessemer_model::{
-    Class, Fault, FaultKind, InterfaceKind, Node, NodeId, Object, PowerTarget, ProvisionState,
-    Timestamp,
+    AllocationId, Class, Fault, FaultKind, InterfaceKind, Node, NodeId, Object, PowerTarget,
+    ProvisionState, Timestamp,
 };
-use bessemer_store::{Network, SignalKind, Store, StoreError};
+use bessemer_store::{AllocationRetry, Network, SignalKind, Store, StoreError};
 use bessemer_wire::HeartbeatBody;
 use serde_json::{Map, Value, json};
 
@@ -140,6 +141,18 @@ impl bessemer_api::Conductor for TestConductor {
             .await?;
         }
         Ok(())
+    }
+
+    async fn allocate(&self, allocation: AllocationId) -> Result<(), Fault> {
+        let once = AllocationRetry {
+            attempts: 1,
+            interval: Duration::ZERO,
+        };
+        self.store
+            .match_allocation(allocation, once)
+            .await
+            .map(|_| ())
+            .map_err(|e| Fault::internal(e.to_string()))
     }
 
     async fn set_power_state(

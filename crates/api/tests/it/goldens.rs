@@ -129,6 +129,26 @@ async fn inspection() {
     tell("inspection").await;
 }
 
+#[tokio::test]
+async fn allocations() {
+    tell("allocations").await;
+}
+
+#[tokio::test]
+async fn deploy_templates() {
+    tell("deploy_templates").await;
+}
+
+#[tokio::test]
+async fn runbooks() {
+    tell("runbooks").await;
+}
+
+#[tokio::test]
+async fn inspection_rules() {
+    tell("inspection_rules").await;
+}
+
 /// The keys of a node stand in upstream's order.
 #[tokio::test]
 async fn order_of_keys() {

@@ -1,0 +1,457 @@
+//! `/v1/allocations`, and the allocation of a node.
+
+use std::sync::{Arc, LazyLock};
+
+use bessemer_model::{Allocation, AllocationId, AllocationState, Node, Timestamp};
+use bessemer_store::{AllocationFilter, Backfill, Page, StoreError};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::args::Args;
+use crate::body;
+use crate::call::{Answer, Call, Outcome};
+use crate::fault::ApiFault;
+use crate::json_patch;
+use crate::json_schema::{self, TRAIT, UUID_OR_NAME};
+use crate::listing;
+use crate::paging::{self, Paging};
+use crate::schema::is_logical_name;
+
+/// The version in which allocations got an owner.
+const OWNER_SINCE: u16 = 60;
+/// The version in which nodes that are in use could be entered.
+const NODE_SINCE: u16 = 58;
+
+const ALLOWED: [&str; 2] = ["name", "extra"];
+const FIELDS: [&str; 13] = [
+    "candidate_nodes",
+    "created_at",
+    "extra",
+    "last_error",
+    "links",
+    "name",
+    "node_uuid",
+    "resource_class",
+    "state",
+    "traits",
+    "updated_at",
+    "uuid",
+    "owner",
+];
+const ARGUMENTS: [&str; 9] = [
+    "fields",
+    "limit",
+    "marker",
+    "node",
+    "owner",
+    "resource_class",
+    "sort_dir",
+    "sort_key",
+    "state",
+];
+/// Columns that hold JSON.
+const UNSORTABLE: [&str; 3] = ["extra", "candidate_nodes", "traits"];
+
+/// The fields that this version shows.
+fn known(call: &Call) -> &'static [&'static str] {
+    let newer = usize::from(!call.at_least(OWNER_SINCE));
+    FIELDS
+        .get(..FIELDS.len().saturating_sub(newer))
+        .unwrap_or(&FIELDS)
+}
+
+fn fields_schema(call: &Call) -> Value {
+    json!({"type": "array", "items": {"enum": known(call)}})
+}
+
+fn query_schema(call: &Call) -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "fields": fields_schema(call),
+            "marker": {"type": "string", "format": "uuid"},
+            "node": &*UUID_OR_NAME,
+            "sort_dir": {"type": "string", "enum": ["asc", "desc"]},
+        },
+    })
+}
+
+static BODY: LazyLock<Value> = LazyLock::new(|| {
+    json!({
+        "type": "object",
+        "properties": {
+            "candidate_nodes": {"type": ["array", "null"], "items": &*UUID_OR_NAME},
+            "extra": {"type": ["object", "null"]},
+            "name": {"type": ["string", "null"]},
+            "owner": {"type": ["string", "null"]},
+            "resource_class": {"type": ["string", "null"], "maxLength": 80},
+            "traits": {"type": ["array", "null"], "items": &*TRAIT},
+            "uuid": {"type": ["string", "null"]},
+        },
+        "required": [],
+        "additionalProperties": false,
+    })
+});
+
+static BODY_WITH_NODE: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = BODY.clone();
+    if let Some(properties) = schema.get_mut("properties") {
+        properties["node"] = json!({"type": ["string", "null"]});
+    }
+    schema
+});
+
+static PATCH: LazyLock<Value> = LazyLock::new(|| {
+    json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "op": {"enum": ["add", "replace", "remove"]},
+                "path": {"type": "string"},
+                "value": {"type": ["string", "object", "null", "integer", "boolean"]},
+            },
+            "required": ["op", "path"],
+            "additionalProperties": false,
+        },
+    })
+});
+
+static PATCHED: LazyLock<Value> = LazyLock::new(|| {
+    json!({
+        "type": "object",
+        "properties": {
+            "extra": {"type": ["object", "null"]},
+            "name": {"type": ["string", "null"]},
+        },
+        "additionalProperties": false,
+    })
+});
+
+pub async fn list(call: Call) -> Outcome {
+    let args = Args::of_query(&call, &ARGUMENTS)?;
+    json_schema::check(
+        "",
+        &query_schema(&call),
+        &listing::query(&args, &ARGUMENTS)?,
+    )?;
+    let owner = args.string("owner")?;
+    if owner.is_some() && !call.at_least(OWNER_SINCE) {
+        return Err(ApiFault::not_acceptable());
+    }
+    let marker = args.string("marker")?;
+    let paging = Paging::read_with(&call, &args, "id", &UNSORTABLE, marker)?;
+    let node = match args.string("node")? {
+        None => None,
+        Some(ident) => Some(node_of(&call, &ident).await?.id),
+    };
+    let filter = AllocationFilter {
+        node,
+        resource_class: args.string("resource_class")?,
+        state: args.string("state")?,
+        owner,
+    };
+    let rows = call
+        .store()
+        .list_allocations(&filter, &paging.page())
+        .await
+        .map_err(|error| paging::list_fault("Allocation", error))?;
+    let fields = args.list("fields")?;
+    let items = rows
+        .iter()
+        .map(|row| view(&call, row, fields.as_deref()))
+        .collect();
+    let last = rows.last().map(|row| row.id.to_string());
+    Ok(listing::page(
+        &call,
+        "allocations",
+        &paging,
+        items,
+        last,
+        None,
+        fields.as_deref(),
+    ))
+}
+
+pub async fn get(call: Call) -> Outcome {
+    let args = Args::of_query(&call, &["fields"])?;
+    let fields = args.list("fields")?;
+    if let Some(fields) = &fields {
+        json_schema::check("", &fields_schema(&call), &json!(fields))?;
+    }
+    let allocation = found(&call).await?;
+    Ok(Answer::json(&Value::Object(view(
+        &call,
+        &allocation,
+        fields.as_deref(),
+    ))))
+}
+
+pub async fn create(call: Call) -> Outcome {
+    let schema = if call.at_least(NODE_SINCE) {
+        &*BODY_WITH_NODE
+    } else {
+        &*BODY
+    };
+    let body = body::json(&call.body)?;
+    json_schema::check("", schema, &body)?;
+    let Value::Object(map) = body else {
+        return Err(ApiFault::invalid("An allocation is a JSON object."));
+    };
+    if map.contains_key("owner") && !call.at_least(OWNER_SINCE) {
+        return Err(ApiFault::not_acceptable());
+    }
+    let name = listing::text(&map, "name");
+    if let Some(name) = name.as_deref().filter(|n| !n.is_empty())
+        && !is_logical_name(name)
+    {
+        return Err(ApiFault::invalid(format!(
+            "Cannot create allocation with invalid name '{name}'"
+        )));
+    }
+    let node = match listing::text(&map, "node").filter(|n| !n.is_empty()) {
+        None => None,
+        Some(ident) => Some(node_of(&call, &ident).await?),
+    };
+    let resource_class = match (
+        listing::text(&map, "resource_class").filter(|c| !c.is_empty()),
+        &node,
+    ) {
+        (Some(class), _) => Some(class),
+        (None, Some(node)) => node.resource_class.clone(),
+        (None, None) => {
+            return Err(ApiFault::invalid(
+                "The resource_class field is mandatory when not backfilling",
+            ));
+        }
+    };
+    let candidate_nodes = candidates(&call, &listing::texts(&map, "candidate_nodes")).await?;
+    let given = map
+        .get("uuid")
+        .is_some_and(|u| u.as_str() != Some("") && !u.is_null());
+    let of_node = node
+        .as_ref()
+        .filter(|_| !given)
+        .and_then(|node| node.instance_uuid.as_deref())
+        .and_then(|uuid| uuid::Uuid::parse_str(uuid).ok());
+    let id = match of_node {
+        Some(uuid) => uuid,
+        None => listing::new_id(&map)?,
+    };
+    let allocation = Allocation {
+        id: AllocationId(id),
+        name,
+        node: None,
+        state: AllocationState::Allocating,
+        owner: listing::text(&map, "owner"),
+        last_error: None,
+        resource_class,
+        traits: listing::texts(&map, "traits"),
+        candidate_nodes,
+        extra: listing::object(&map, "extra"),
+        created_at: Timestamp::now(),
+        updated_at: None,
+    };
+    let location = call.url(&format!("allocations/{}", allocation.id));
+    let shown = match node {
+        None => {
+            call.store().create_allocation(&allocation).await?;
+            call.conductor().allocate(allocation.id).await?;
+            allocation
+        }
+        Some(node) => {
+            let done = call.store().backfill_allocation(&allocation, node.id);
+            match done.await? {
+                Backfill::Active(allocation) => allocation,
+                Backfill::Failed(_, error) => return Err(error.into()),
+            }
+        }
+    };
+    Ok(Answer::json(&Value::Object(view(&call, &shown, None))).created(location))
+}
+
+pub async fn patch(call: Call) -> Outcome {
+    Args::of_query(&call, &[])?;
+    json_schema::check("", &PATCH, &body::json(&call.body)?)?;
+    let patch = json_patch::read(&call)?;
+    let id = found(&call).await?.id;
+    json_patch::only(&patch, &ALLOWED)?;
+    for name in json_patch::values(&patch, "/name") {
+        if let Some(name) = name.as_str().filter(|n| !n.is_empty())
+            && !is_logical_name(name)
+        {
+            return Err(ApiFault::invalid(format!(
+                "Cannot update allocation with invalid name '{name}'"
+            )));
+        }
+    }
+    let after = call
+        .store()
+        .update_allocation(
+            id,
+            Arc::new(move |allocation: &mut Allocation| {
+                patched(allocation, &patch).map_err(ApiFault::into_fault)
+            }),
+        )
+        .await?;
+    Ok(Answer::json(&Value::Object(view(&call, &after, None))))
+}
+
+fn patched(allocation: &mut Allocation, patch: &[json_patch::Operation]) -> Result<(), ApiFault> {
+    let Value::Object(mut document) = json!({
+        "name": allocation.name,
+        "extra": allocation.extra,
+    }) else {
+        return Ok(());
+    };
+    json_patch::apply(&mut document, patch)?;
+    let document = Value::Object(document);
+    json_schema::check("patch", &PATCHED, &document)?;
+    if let Value::Object(document) = document {
+        allocation.name = listing::text(&document, "name");
+        allocation.extra = listing::object(&document, "extra");
+    }
+    Ok(())
+}
+
+pub async fn delete(call: Call) -> Outcome {
+    Args::of_query(&call, &[])?;
+    let id = found(&call).await?.id;
+    call.store().delete_allocation(id).await?;
+    Ok(Answer::no_content())
+}
+
+/// `GET /v1/nodes/{ident}/allocation`
+pub async fn get_of_node(call: Call) -> Outcome {
+    let args = Args::of_query(&call, &["fields"])?;
+    let fields = args.list("fields")?;
+    let ident = call.param("ident");
+    let node = node_of(&call, ident).await?;
+    let allocation = of_node(&call, &node).await?;
+    listing::known_fields(fields.as_deref(), &FIELDS)?;
+    Ok(Answer::json(&Value::Object(view(
+        &call,
+        &allocation,
+        fields.as_deref(),
+    ))))
+}
+
+/// `DELETE /v1/nodes/{ident}/allocation`
+pub async fn delete_of_node(call: Call) -> Outcome {
+    Args::of_query(&call, &[])?;
+    let node = call.node().await?;
+    let id = of_node(&call, &node).await?.id;
+    call.store().delete_allocation(id).await?;
+    Ok(Answer::no_content())
+}
+
+async fn of_node(call: &Call, node: &Node) -> Result<Allocation, ApiFault> {
+    let filter = AllocationFilter {
+        node: Some(node.id),
+        ..AllocationFilter::default()
+    };
+    let page = Page {
+        limit: 1,
+        ..Page::default()
+    };
+    let found = call.store().list_allocations(&filter, &page).await?;
+    found.into_iter().next().ok_or_else(|| {
+        ApiFault::not_found(format!(
+            "Allocation for node {} was not found",
+            call.param("ident")
+        ))
+    })
+}
+
+fn not_an_ident(ident: &str) -> ApiFault {
+    ApiFault::invalid(format!(
+        "Expected a logical name or UUID but received {ident}."
+    ))
+}
+
+/// A node that the request names beside its path.
+///
+/// # Errors
+/// 400 when there is none.
+async fn node_of(call: &Call, ident: &str) -> Result<Node, ApiFault> {
+    if uuid::Uuid::parse_str(ident).is_err() && !is_logical_name(ident) {
+        return Err(not_an_ident(ident));
+    }
+    call.node_by_ident(ident)
+        .await
+        .map_err(|fault| match fault.status {
+            StatusCode::NOT_FOUND => fault.with_status(StatusCode::BAD_REQUEST),
+            _ => fault,
+        })
+}
+
+/// UUIDs of the nodes that the request names by UUID or name, in its order.
+///
+/// # Errors
+/// 400 that names those which do not exist.
+async fn candidates(call: &Call, idents: &[String]) -> Result<Vec<String>, ApiFault> {
+    let known = call.store().node_ids(idents).await?;
+    let missing: Vec<&str> = idents
+        .iter()
+        .map(String::as_str)
+        .filter(|ident| !known.contains_key(*ident))
+        .collect();
+    if !missing.is_empty() {
+        return Err(ApiFault::invalid(format!(
+            "Nodes cannot be found: {}",
+            missing.join(", ")
+        )));
+    }
+    Ok(idents
+        .iter()
+        .filter_map(|ident| known.get(ident).map(ToString::to_string))
+        .collect())
+}
+
+/// The allocation that the path names.
+///
+/// # Errors
+/// 400 for what can be neither name nor UUID, 404.
+async fn found(call: &Call) -> Result<Allocation, ApiFault> {
+    let ident = call.param("allocation");
+    if uuid::Uuid::parse_str(ident).is_err() && !is_logical_name(ident) {
+        return Err(not_an_ident(ident));
+    }
+    let mut found = call.store().find_allocation(ident).await?;
+    if found.is_none() && call.json_suffix {
+        let whole = format!("{ident}.json");
+        found = call.store().find_allocation(&whole).await?;
+    }
+    found.ok_or_else(|| {
+        StoreError::NotFound {
+            what: "Allocation",
+            id: ident.to_owned(),
+        }
+        .into()
+    })
+}
+
+fn view(call: &Call, allocation: &Allocation, fields: Option<&[String]>) -> Map<String, Value> {
+    let whole = json!({
+        "uuid": allocation.id,
+        "created_at": allocation.created_at,
+        "updated_at": allocation.updated_at,
+        "candidate_nodes": allocation.candidate_nodes,
+        "extra": allocation.extra,
+        "last_error": allocation.last_error,
+        "name": allocation.name,
+        "owner": allocation.owner,
+        "resource_class": allocation.resource_class,
+        "state": allocation.state,
+        "traits": allocation.traits,
+        "links": call.links(&format!("allocations/{}", allocation.id)),
+        "node_uuid": allocation.node,
+    });
+    let Value::Object(mut map) = whole else {
+        return Map::new();
+    };
+    if !call.at_least(OWNER_SINCE) {
+        map.remove("owner");
+    }
+    listing::cut(map, fields)
+}
