@@ -4,6 +4,7 @@
 //! Every test has a network of its own on loopback (`harness::Site`), so that all of them run at once.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod allocations;
 mod bad_image;
 mod bad_input;
 mod crash;
