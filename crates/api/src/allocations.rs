@@ -3,11 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use bessemer_model::{Allocation, AllocationId, AllocationState, Node, Timestamp};
-use bessemer_store::{AllocationFilter, Backfill, Page, StoreError};
+use bessemer_store::{AllocationFilter, Backfill, Page};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
+use crate::auth::Ownership;
 use crate::body;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
@@ -21,6 +22,9 @@ use crate::schema::is_logical_name;
 const OWNER_SINCE: u16 = 60;
 /// The version in which nodes that are in use could be entered.
 const NODE_SINCE: u16 = 58;
+
+/// What one query of the database can compare with.
+const MOST_CANDIDATES: usize = 10_000;
 
 const ALLOWED: [&str; 2] = ["name", "extra"];
 const FIELDS: [&str; 13] = [
@@ -136,6 +140,7 @@ pub async fn list(call: Call) -> Outcome {
         &listing::query(&args, &ARGUMENTS)?,
     )?;
     let owner = args.string("owner")?;
+    let project = call.list_project("allocation", owner.as_deref())?;
     if owner.is_some() && !call.at_least(OWNER_SINCE) {
         return Err(ApiFault::not_acceptable());
     }
@@ -149,7 +154,7 @@ pub async fn list(call: Call) -> Outcome {
         node,
         resource_class: args.string("resource_class")?,
         state: args.string("state")?,
-        owner,
+        owner: project,
     };
     let rows = call
         .store()
@@ -179,7 +184,7 @@ pub async fn get(call: Call) -> Outcome {
     if let Some(fields) = &fields {
         json_schema::check("", &fields_schema(&call), &json!(fields))?;
     }
-    let allocation = found(&call).await?;
+    let allocation = found(&call, "baremetal:allocation:get").await?;
     Ok(Answer::json(&Value::Object(view(
         &call,
         &allocation,
@@ -198,8 +203,18 @@ pub async fn create(call: Call) -> Outcome {
     let Value::Object(map) = body else {
         return Err(ApiFault::invalid("An allocation is a JSON object."));
     };
+    let mut owner = listing::text(&map, "owner");
+    let may = call.authorize("baremetal:allocation:create");
     if map.contains_key("owner") && !call.at_least(OWNER_SINCE) {
         return Err(ApiFault::not_acceptable());
+    }
+    if let Err(refused) = may {
+        let own = call.caller.project_id.as_deref();
+        if own.is_some() && owner.is_some() && owner.as_deref() != own {
+            return Err(refused);
+        }
+        call.authorize("baremetal:allocation:create_restricted")?;
+        owner = own.map(str::to_owned);
     }
     let name = listing::text(&map, "name");
     if let Some(name) = name.as_deref().filter(|n| !n.is_empty())
@@ -208,6 +223,23 @@ pub async fn create(call: Call) -> Outcome {
         return Err(ApiFault::invalid(format!(
             "Cannot create allocation with invalid name '{name}'"
         )));
+    }
+    let restricted = call.of_project() && !call.may("baremetal:allocation:create_restricted");
+    if call.of_project() {
+        let own = call.caller.project_id.clone();
+        match &owner {
+            None => owner = own,
+            Some(given) if restricted && Some(given) != own.as_ref() => {
+                return Err(ApiFault::new(
+                    StatusCode::FORBIDDEN,
+                    format!(
+                        "Cannot create allocation with an owner Project ID value {given} not matching the requester Project ID {}. Policy baremetal:allocation:create_restricted is required for this capability.",
+                        own.as_deref().unwrap_or("None")
+                    ),
+                ));
+            }
+            Some(_) => {}
+        }
     }
     let node = match listing::text(&map, "node").filter(|n| !n.is_empty()) {
         None => None,
@@ -225,7 +257,8 @@ pub async fn create(call: Call) -> Outcome {
             ));
         }
     };
-    let candidate_nodes = candidates(&call, &listing::texts(&map, "candidate_nodes")).await?;
+    let candidate_nodes =
+        candidates(&call, &listing::texts(&map, "candidate_nodes"), restricted).await?;
     let given = map
         .get("uuid")
         .is_some_and(|u| u.as_str() != Some("") && !u.is_null());
@@ -243,7 +276,7 @@ pub async fn create(call: Call) -> Outcome {
         name,
         node: None,
         state: AllocationState::Allocating,
-        owner: listing::text(&map, "owner"),
+        owner,
         last_error: None,
         resource_class,
         traits: listing::texts(&map, "traits"),
@@ -274,7 +307,7 @@ pub async fn patch(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     json_schema::check("", &PATCH, &body::json(&call.body)?)?;
     let patch = json_patch::read(&call)?;
-    let id = found(&call).await?.id;
+    let id = found(&call, "baremetal:allocation:update").await?.id;
     json_patch::only(&patch, &ALLOWED)?;
     for name in json_patch::values(&patch, "/name") {
         if let Some(name) = name.as_str().filter(|n| !n.is_empty())
@@ -316,7 +349,7 @@ fn patched(allocation: &mut Allocation, patch: &[json_patch::Operation]) -> Resu
 
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
-    let id = found(&call).await?.id;
+    let id = found(&call, "baremetal:allocation:delete").await?.id;
     call.store().delete_allocation(id).await?;
     Ok(Answer::no_content())
 }
@@ -327,7 +360,7 @@ pub async fn get_of_node(call: Call) -> Outcome {
     let fields = args.list("fields")?;
     let ident = call.param("ident");
     let node = node_of(&call, ident).await?;
-    let allocation = of_node(&call, &node).await?;
+    let allocation = of_node(&call, &node, "baremetal:allocation:get").await?;
     listing::known_fields(fields.as_deref(), &FIELDS)?;
     Ok(Answer::json(&Value::Object(view(
         &call,
@@ -340,12 +373,14 @@ pub async fn get_of_node(call: Call) -> Outcome {
 pub async fn delete_of_node(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let node = call.node().await?;
-    let id = of_node(&call, &node).await?.id;
+    let id = of_node(&call, &node, "baremetal:allocation:delete")
+        .await?
+        .id;
     call.store().delete_allocation(id).await?;
     Ok(Answer::no_content())
 }
 
-async fn of_node(call: &Call, node: &Node) -> Result<Allocation, ApiFault> {
+async fn of_node(call: &Call, node: &Node, policy: &str) -> Result<Allocation, ApiFault> {
     let filter = AllocationFilter {
         node: Some(node.id),
         ..AllocationFilter::default()
@@ -355,12 +390,15 @@ async fn of_node(call: &Call, node: &Node) -> Result<Allocation, ApiFault> {
         ..Page::default()
     };
     let found = call.store().list_allocations(&filter, &page).await?;
-    found.into_iter().next().ok_or_else(|| {
+    let missing = || {
         ApiFault::not_found(format!(
             "Allocation for node {} was not found",
             call.param("ident")
         ))
-    })
+    };
+    let allocation = found.into_iter().next().ok_or_else(missing)?;
+    call.authorize_allocation(policy, allocation.owner.as_deref(), missing)?;
+    Ok(allocation)
 }
 
 fn not_an_ident(ident: &str) -> ApiFault {
@@ -377,20 +415,34 @@ async fn node_of(call: &Call, ident: &str) -> Result<Node, ApiFault> {
     if uuid::Uuid::parse_str(ident).is_err() && !is_logical_name(ident) {
         return Err(not_an_ident(ident));
     }
-    call.node_by_ident(ident)
-        .await
-        .map_err(|fault| match fault.status {
-            StatusCode::NOT_FOUND => fault.with_status(StatusCode::BAD_REQUEST),
-            _ => fault,
-        })
+    let seen = async {
+        let node = call.node_by_ident(ident).await?;
+        call.see_node(ident, &Ownership::of(&node))?;
+        Ok(node)
+    };
+    seen.await.map_err(|fault: ApiFault| match fault.status {
+        StatusCode::NOT_FOUND => fault.with_status(StatusCode::BAD_REQUEST),
+        _ => fault,
+    })
 }
 
 /// UUIDs of the nodes that the request names by UUID or name, in its order.
 ///
 /// # Errors
 /// 400 that names those which do not exist.
-async fn candidates(call: &Call, idents: &[String]) -> Result<Vec<String>, ApiFault> {
-    let known = call.store().node_ids(idents).await?;
+async fn candidates(
+    call: &Call,
+    idents: &[String],
+    restricted: bool,
+) -> Result<Vec<String>, ApiFault> {
+    if idents.len() > MOST_CANDIDATES {
+        return Err(ApiFault::invalid(format!(
+            "An allocation can name {MOST_CANDIDATES} candidate_nodes at most, not {}.",
+            idents.len()
+        )));
+    }
+    let project = call.caller.project_id.as_deref().filter(|_| restricted);
+    let known = call.store().node_ids(idents, project).await?;
     let missing: Vec<&str> = idents
         .iter()
         .map(String::as_str)
@@ -408,11 +460,11 @@ async fn candidates(call: &Call, idents: &[String]) -> Result<Vec<String>, ApiFa
         .collect())
 }
 
-/// The allocation that the path names.
+/// The allocation that the path names, when the policy lets the caller at it.
 ///
 /// # Errors
-/// 400 for what can be neither name nor UUID, 404.
-async fn found(call: &Call) -> Result<Allocation, ApiFault> {
+/// 400 for what can be neither name nor UUID, 404, 403.
+async fn found(call: &Call, policy: &str) -> Result<Allocation, ApiFault> {
     let ident = call.param("allocation");
     if uuid::Uuid::parse_str(ident).is_err() && !is_logical_name(ident) {
         return Err(not_an_ident(ident));
@@ -422,13 +474,10 @@ async fn found(call: &Call) -> Result<Allocation, ApiFault> {
         let whole = format!("{ident}.json");
         found = call.store().find_allocation(&whole).await?;
     }
-    found.ok_or_else(|| {
-        StoreError::NotFound {
-            what: "Allocation",
-            id: ident.to_owned(),
-        }
-        .into()
-    })
+    let missing = || ApiFault::not_found(format!("Allocation {ident} could not be found."));
+    let allocation = found.ok_or_else(missing)?;
+    call.authorize_allocation(policy, allocation.owner.as_deref(), missing)?;
+    Ok(allocation)
 }
 
 fn view(call: &Call, allocation: &Allocation, fields: Option<&[String]>) -> Map<String, Value> {

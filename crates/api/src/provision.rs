@@ -270,6 +270,7 @@ async fn by_runbook(
         return Err(ApiFault::not_acceptable());
     }
     let runbook = runbooks::found(call, ident).await?;
+    call.authorize_runbook("baremetal:runbook:use", runbook.owner.as_deref())?;
     if call.at_least(runbooks::TRAITS_SINCE) {
         if runbook.traits.is_empty() {
             return Err(ApiFault::invalid(format!(
@@ -305,6 +306,13 @@ async fn by_runbook(
         return Err(ApiFault::invalid(format!(
             "Please provide either \"{name}\" or a runbook, but not both."
         )));
+    }
+    // without an owner, or public, it was approved by an administrator
+    if runbook.owner.is_some() && !runbook.public {
+        let whose = Ownership::of(node);
+        for step in &runbook.steps {
+            call.authorize_step(&step.interface, &step.step, Some(&whose))?;
+        }
     }
     let mut steps = runbook.steps;
     steps.sort_by_key(|step| step.order);

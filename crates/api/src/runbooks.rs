@@ -119,7 +119,8 @@ pub async fn list(call: Call) -> Outcome {
     let args = Args::of_query(&call, &ARGUMENTS)?;
     let marker = args.name("marker")?;
     // a boolean for upstream, which then looks for a project that is called so
-    let project = args.boolean("project")?.filter(|given| *given);
+    let wanted = args.boolean("project")?.filter(|given| *given);
+    let project = call.list_project("runbook", wanted.map(|_| "True"))?;
     let sort_key = args.string("sort_key")?;
     let asked = args.list("fields")?.unwrap_or_default();
     listing::allowed_fields(
@@ -131,7 +132,7 @@ pub async fn list(call: Call) -> Outcome {
     listing::known_fields(names.as_deref(), known(&call, &FIELDS, NEW_FIELDS))?;
     let rows = call
         .store()
-        .list_runbooks(project.map(|_| "True"), &paging.page())
+        .list_runbooks(project.as_deref(), &paging.page())
         .await
         .map_err(|error| paging::list_fault("Runbook", error))?;
     let items = rows
@@ -155,6 +156,8 @@ pub async fn get(call: Call) -> Outcome {
     let ident = ident(&call)?;
     let fields = args.list("fields")?;
     let runbook = found(&call, ident).await?;
+    call.authorize_runbook("baremetal:runbook:get", runbook.owner.as_deref())
+        .or_else(|refused| if runbook.public { Ok(()) } else { Err(refused) })?;
     listing::allowed_fields(&call, fields.iter().flatten().map(String::as_str))?;
     listing::known_fields(fields.as_deref(), known(&call, &FIELDS, NEW_FIELDS))?;
     Ok(Answer::json(&Value::Object(view(
@@ -165,6 +168,7 @@ pub async fn get(call: Call) -> Outcome {
 }
 
 pub async fn create(call: Call) -> Outcome {
+    call.authorize("baremetal:runbook:create")?;
     let body = body::json(&call.body)?;
     let schema = if has_traits(&call) {
         &*RUNBOOK_WITH_TRAITS
@@ -190,6 +194,21 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut runbook, &map)?;
+    steps_authorized(&call, &runbook.steps)?;
+    if call.of_project() {
+        let own = call.caller.project_id.clone();
+        if runbook.owner.is_some() && runbook.owner != own {
+            return Err(ApiFault::invalid(
+                "Cannot create a runbook as a project scoped admin with an owner other than your own project.",
+            ));
+        }
+        if own.is_some() && runbook.public {
+            return Err(ApiFault::invalid(
+                "Cannot create a public runbook as a project scoped admin.",
+            ));
+        }
+        runbook.owner = own;
+    }
     call.store().create_runbook(&runbook).await?;
     let location = call.url(&format!("runbooks/{}", runbook.id));
     Ok(Answer::json(&Value::Object(view(&call, &runbook, None))).created(location))
@@ -200,11 +219,19 @@ pub async fn patch(call: Call) -> Outcome {
     let ident = ident(&call)?;
     let patch = json_patch::read(&call)?;
     json_patch::only(&patch, known(&call, &ALLOWED, 1))?;
-    let id = found(&call, ident).await?.id;
+    let runbook = found(&call, ident).await?;
+    for policy in policies(&patch) {
+        call.authorize_runbook(policy, runbook.owner.as_deref())?;
+    }
+    if call.policed() && json_patch::touches(&patch, "/steps") {
+        let mut after = runbook.clone();
+        patched(&mut after, &patch)?;
+        steps_authorized(&call, &after.steps)?;
+    }
     let after = call
         .store()
         .update_runbook(
-            id,
+            runbook.id,
             Arc::new(move |runbook: &mut Runbook| {
                 patched(runbook, &patch).map_err(ApiFault::into_fault)
             }),
@@ -216,14 +243,16 @@ pub async fn patch(call: Call) -> Outcome {
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let ident = ident(&call)?;
-    let id = found(&call, ident).await?.id;
-    call.store().delete_runbook(id).await?;
+    let runbook = found(&call, ident).await?;
+    call.authorize_runbook("baremetal:runbook:delete", runbook.owner.as_deref())?;
+    call.store().delete_runbook(runbook.id).await?;
     Ok(Answer::no_content())
 }
 
 pub async fn list_traits(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let runbook = found(&call, call.param("runbook")).await?;
+    call.authorize_runbook("baremetal:runbook:get", runbook.owner.as_deref())?;
     Ok(Answer::json(&json!({"traits": runbook.traits})))
 }
 
@@ -234,7 +263,7 @@ pub async fn replace_traits(call: Call) -> Outcome {
         return Err(ApiFault::invalid("The traits are a JSON object."));
     };
     if !body.contains_key("traits") {
-        found(&call, call.param("runbook")).await?;
+        to_change(&call).await?;
         return Err(one_or_all());
     }
     let names = listing::texts(&body, "traits");
@@ -248,7 +277,7 @@ pub async fn add_trait(call: Call) -> Outcome {
     let body = body::json(&call.body)?;
     json_schema::check("body", &TRAITS, &body)?;
     if body.as_object().is_some_and(|body| !body.is_empty()) {
-        found(&call, call.param("runbook")).await?;
+        to_change(&call).await?;
         return Err(one_or_all());
     }
     let added = name.clone();
@@ -280,6 +309,38 @@ pub async fn remove_traits(call: Call) -> Outcome {
     Ok(Answer::no_content())
 }
 
+/// The runbook of the path, when the caller may change it.
+async fn to_change(call: &Call) -> Result<Runbook, ApiFault> {
+    let runbook = found(call, call.param("runbook")).await?;
+    call.authorize_runbook("baremetal:runbook:update", runbook.owner.as_deref())?;
+    Ok(runbook)
+}
+
+/// Whether the policy lets the caller ask for these steps at all.
+fn steps_authorized(call: &Call, steps: &[RunbookStep]) -> Result<(), ApiFault> {
+    steps
+        .iter()
+        .try_for_each(|step| call.authorize_step(&step.interface, &step.step, None))
+}
+
+/// The policies that a patch needs.
+fn policies(patch: &[json_patch::Operation]) -> Vec<&'static str> {
+    let mut all: Vec<&'static str> = patch
+        .iter()
+        .map(|operation| match operation.root().as_str() {
+            "owner" => "baremetal:runbook:update:owner",
+            "public" => "baremetal:runbook:update:public",
+            _ => "baremetal:runbook:update",
+        })
+        .collect();
+    if all.is_empty() {
+        all.push("baremetal:runbook:update");
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 fn one_or_all() -> ApiFault {
     ApiFault::invalid(
         "A single runbook trait may be added via PUT /v1/runbooks/<runbook identifier>/traits/<trait> with no body, or all runbook traits may be replaced via PUT /v1/runbooks/<runbook identifier>/traits with the list of traits specified in the request body.",
@@ -290,7 +351,7 @@ async fn change_traits(
     call: &Call,
     names: impl Fn(&Runbook) -> Vec<String> + Send + Sync + 'static,
 ) -> Result<(), ApiFault> {
-    let id = found(call, call.param("runbook")).await?.id;
+    let id = to_change(call).await?.id;
     call.store()
         .update_runbook_traits(
             id,

@@ -449,7 +449,7 @@ pub static ROUTES: &[Route] = &[
         on!(Delete "baremetal:runbook:update" runbooks::remove_trait since 112 NO_RUNBOOK_TRAITS),
     ]),
     route!("/v1/inspection_rules" [
-        on!(Get "baremetal:inspection_rule:list_all" inspection_rules::list since 96 NO_RULES),
+        on!(Get "baremetal:inspection_rule:get" inspection_rules::list since 96 NO_RULES),
         on!(Post "baremetal:inspection_rule:create" inspection_rules::create since 96 NO_RULE_WRITES),
     ]),
     route!("/v1/inspection_rules/{rule}" [

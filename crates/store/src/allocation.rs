@@ -552,8 +552,13 @@ impl Store {
         Ok(())
     }
 
-    /// The nodes of these UUIDs and names, by what they were asked for.
-    pub async fn node_ids(&self, idents: &[String]) -> Result<HashMap<String, NodeId>, StoreError> {
+    /// The nodes of these UUIDs and names, by what they were asked for; only those that a project owns or
+    /// leases when one is given.
+    pub async fn node_ids(
+        &self,
+        idents: &[String],
+        project: Option<&str>,
+    ) -> Result<HashMap<String, NodeId>, StoreError> {
         let mut found = HashMap::new();
         let mut connection = self.reader().await?;
         for some in idents.chunks(AT_ONCE) {
@@ -567,8 +572,15 @@ impl Store {
             }
             let ids: Vec<String> = by_id.iter().map(|(id, _)| either.arg(id)).collect();
             let names: Vec<String> = by_name.iter().map(|name| either.arg(name)).collect();
+            let whose = match project {
+                None => String::new(),
+                Some(project) => {
+                    let project = either.arg(project);
+                    format!(" AND (owner = {project} OR lessee = {project})")
+                }
+            };
             let sql = format!(
-                "SELECT uuid, name FROM node WHERE uuid IN ({}) OR name IN ({})",
+                "SELECT uuid, name FROM node WHERE (uuid IN ({}) OR name IN ({})){whose}",
                 or_null(&ids),
                 or_null(&names)
             );

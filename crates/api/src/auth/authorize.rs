@@ -191,7 +191,6 @@ impl Call {
     ///
     /// # Errors
     /// `not_found` for who may not see it, 403 that names the policy.
-    #[allow(dead_code, reason = "for the routes of allocations and runbooks")]
     pub fn authorize_allocation(
         &self,
         policy: &str,
@@ -208,7 +207,6 @@ impl Call {
     ///
     /// # Errors
     /// 403 that names the policy.
-    #[allow(dead_code, reason = "for the routes of allocations and runbooks")]
     pub fn authorize_runbook(&self, policy: &str, owner: Option<&str>) -> Result<(), ApiFault> {
         self.permits(policy, &[("runbook.owner", owner)])
     }

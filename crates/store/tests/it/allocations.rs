@@ -403,10 +403,12 @@ async fn names_are_found_and_changed() {
             node.id.to_string().to_uppercase(),
             "x".into(),
         ];
-        let found = store.node_ids(&idents).await.unwrap();
+        let found = store.node_ids(&idents, None).await.unwrap();
         assert_eq!(found.len(), 3);
         assert!(found.values().all(|id| *id == node.id));
-        assert!(store.node_ids(&[]).await.unwrap().is_empty());
+        assert!(store.node_ids(&[], None).await.unwrap().is_empty());
+        let of_others = store.node_ids(&idents, Some("p")).await.unwrap();
+        assert!(of_others.is_empty());
 
         let (a, b) = (wanted(Some("a")), wanted(Some("b")));
         store.create_allocation(&a).await.unwrap();
