@@ -441,8 +441,8 @@ async fn a_provision_request_arrives_whole() {
         check(
             "1.115",
             json!({"target": "active", "runbook": "x"}),
-            400,
-            "not supported",
+            404,
+            "Runbook x could not be found.",
         )
         .await;
         change(&service, |n| n.provision_state = ProvisionState::DeployWait).await;
