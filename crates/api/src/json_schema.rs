@@ -226,6 +226,10 @@ fn walk<'s>(schema: &'s Value, value: &Value, path: &mut Vec<Step>, out: &mut Ve
 }
 
 /// The complaints of one keyword about the value itself; those about what is inside go to `out`.
+#[allow(
+    clippy::collapsible_match,
+    reason = "an arm for each keyword, whatever it finds"
+)]
 fn one<'s>(
     keyword: &str,
     wanted: &'s Value,

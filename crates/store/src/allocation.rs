@@ -396,7 +396,8 @@ async fn check_backfill(
     }
     let other = node.instance_uuid.as_deref().filter(|uuid| {
         uuid.parse::<AllocationId>()
-            .map_or(true, |uuid| uuid != allocation.id)
+            .ok()
+            .is_none_or(|uuid| uuid != allocation.id)
     });
     if let Some(instance) = other {
         return Ok(Err(StoreError::Refused(Fault::conflict(format!(
