@@ -65,17 +65,13 @@ async fn from_the_request_to_the_end_of_the_instance() {
     }
 
     // five want one of three
-    let mut asked = tokio::task::JoinSet::new();
-    for n in 0..5 {
-        let api = api.clone();
-        asked.spawn(async move {
-            let name = format!("w{n}");
-            let body = json!({"name": name, "resource_class": "rc"});
-            api.post("/v1/allocations", &body).await.ok();
-            matched(&api, &name).await
-        });
-    }
-    let all = asked.join_all().await;
+    let asked = (0..5).map(async |n| {
+        let name = format!("w{n}");
+        let body = json!({"name": name, "resource_class": "rc"});
+        api.post("/v1/allocations", &body).await.ok();
+        matched(&api, &name).await
+    });
+    let all = futures_util::future::join_all(asked).await;
     let given: HashSet<&str> = all.iter().filter_map(|a| a["node_uuid"].as_str()).collect();
     assert_eq!(given.len(), 3, "{all:?}");
     let failed = all.iter().filter(|a| a["state"] == "error").count();
