@@ -195,9 +195,9 @@ pub async fn patched_node(
 ) -> Result<Node, ApiFault> {
     let values = json_patch::values(patch, "/node_uuid");
     for value in &values {
-        if !value
+        if value
             .as_str()
-            .is_some_and(|v| uuid::Uuid::parse_str(v).is_ok())
+            .is_none_or(|v| uuid::Uuid::parse_str(v).is_err())
         {
             return Err(ApiFault::invalid(format!(
                 "Expected a UUID for node_uuid, but received {}.",

@@ -440,12 +440,50 @@ fn number(item: &Value, key: &str) -> Option<i64> {
     }
 }
 
-/// The steps that a client asked for, checked for their shape.
+impl UserStep {
+    /// A step of a deploy template.
+    #[must_use]
+    pub fn of_template(step: &bessemer_model::TemplateStep) -> Self {
+        Self {
+            interface: step.interface.clone(),
+            step: step.step.clone(),
+            args: step.args.clone(),
+            priority: Some(step.priority),
+            order: None,
+            children: None,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.interface == other.interface && self.step == other.step
+    }
+}
+
+/// The client's own steps, and before them those of templates that they do not replace.
 ///
 /// # Errors
-/// Names what is wrong with the list.
-pub fn asked(wanted: Option<&Value>) -> Result<Vec<UserStep>, Fault> {
-    Ok(wanted.map(user_steps).transpose()?.unwrap_or_default())
+/// Two templates that want the same step, or the shape of the client's list.
+pub fn with_templates(
+    wanted: Option<&Value>,
+    templates: &[(String, Vec<UserStep>)],
+) -> Result<Vec<UserStep>, Fault> {
+    let own = wanted.map(user_steps).transpose()?.unwrap_or_default();
+    let mut all: Vec<(&str, UserStep)> = Vec::new();
+    for (name, steps) in templates {
+        for step in steps {
+            if own.iter().any(|s| s.is(step)) {
+                continue;
+            }
+            if let Some((other, _)) = all.iter().find(|(_, s)| s.is(step)) {
+                return Err(Fault::invalid(format!(
+                    "Deploy templates {other} and {name} both have step {}.{}; a node's instance traits may name only one of them.",
+                    step.interface, step.step
+                )));
+            }
+            all.push((name, step.clone()));
+        }
+    }
+    Ok(all.into_iter().map(|(_, s)| s).chain(own).collect())
 }
 
 /// A list of steps that a client gave, in its order: that of `order` when every step has one.

@@ -100,7 +100,14 @@ fn deploy_steps_merge() {
     ]));
     let check = |wanted: Option<Value>, want: &[&str]| {
         assert_eq!(
-            labels(&deploy(&asked(wanted.as_ref()).unwrap(), &driver, &offered).unwrap()),
+            labels(
+                &deploy(
+                    &with_templates(wanted.as_ref(), &[]).unwrap(),
+                    &driver,
+                    &offered
+                )
+                .unwrap()
+            ),
             want
         );
     };
@@ -125,10 +132,14 @@ fn deploy_steps_merge() {
     );
     let wrong = json!([{"interface": "deploy", "step": "nosuch", "args": {}, "priority": 50}]);
     assert!(
-        deploy(&asked(Some(&wrong)).unwrap(), &driver, &offered)
-            .unwrap_err()
-            .text
-            .contains("nosuch")
+        deploy(
+            &with_templates(Some(&wrong), &[]).unwrap(),
+            &driver,
+            &offered
+        )
+        .unwrap_err()
+        .text
+        .contains("nosuch")
     );
 }
 
@@ -207,7 +218,13 @@ fn the_image_write_cannot_be_aborted() {
         StepRun::Core(CoreStep::WriteImage),
     )];
     let hold = json!([{"interface": "deploy", "step": "hold", "args": {}, "priority": 90}]);
-    let deploy = |list: &Value| deploy(&asked(Some(list)).unwrap(), &driver, &BTreeMap::new());
+    let deploy = |list: &Value| {
+        deploy(
+            &with_templates(Some(list), &[]).unwrap(),
+            &driver,
+            &BTreeMap::new(),
+        )
+    };
     let list = deploy(&hold).unwrap();
     let shown: Vec<(String, bool)> = list.iter().map(|s| (s.label(), s.abortable)).collect();
     assert_eq!(
@@ -222,6 +239,34 @@ fn the_image_write_cannot_be_aborted() {
     assert!(why.contains("core step"), "{why}");
     let off = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 0}]);
     assert!(deploy(&off).unwrap().is_empty());
+}
+
+#[test]
+fn templates_give_steps_that_the_client_may_replace() {
+    let of = |steps: Value| -> Vec<UserStep> {
+        steps
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| UserStep::of_template(&serde_json::from_value(s.clone()).unwrap()))
+            .collect()
+    };
+    let step = |name: &str, priority: i64| json!({"interface": "deploy", "step": name, "args": {}, "priority": priority});
+    let a = (
+        "CUSTOM_A".to_owned(),
+        of(json!([step("x", 1), step("y", 2)])),
+    );
+    let b = ("CUSTOM_B".to_owned(), of(json!([step("y", 3)])));
+    let own = json!([step("y", 9)]);
+    let shown = |steps: Vec<UserStep>| -> Vec<(String, Option<i64>)> {
+        steps.into_iter().map(|s| (s.step, s.priority)).collect()
+    };
+    assert_eq!(
+        shown(with_templates(Some(&own), &[a.clone(), b.clone()]).unwrap()),
+        [("x".into(), Some(1)), ("y".into(), Some(9))]
+    );
+    let why = with_templates(None, &[a, b]).unwrap_err().text;
+    assert!(why.contains("CUSTOM_A and CUSTOM_B"), "{why}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::context::apply_event;
 use crate::engine::Shared;
 use crate::flow::{self, Flow};
-use crate::steps::StepKind;
+use crate::steps::{StepKind, UserStep};
 use crate::{config_drive, error_text, rescue_password, steps};
 
 /// A request to change the provision state, checked for shape by the API.
@@ -502,7 +502,24 @@ async fn deploy(
             .validate(&shared.environment, node)
             .map_err(validation)?;
     }
-    steps::asked(request.deploy_steps.as_ref())?;
+    let foreign: Vec<&str> = node
+        .instance_info
+        .get("traits")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|t| !node.traits.iter().any(|own| own == t))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Fault::invalid(format!(
+            "Cannot specify instance traits that are not also set on the node. Node {} is missing traits {}.",
+            node.id,
+            foreign.join(", ")
+        )));
+    }
+    let templates = templates(shared, node).await?;
+    steps::with_templates(request.deploy_steps.as_ref(), &templates)?;
     let drive = request
         .configdrive
         .as_ref()
@@ -533,6 +550,33 @@ async fn deploy(
         change,
     )
     .await
+}
+
+/// The steps of the deploy templates that the node's instance traits name.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn templates(
+    shared: &Shared,
+    node: &Node,
+) -> Result<Vec<(String, Vec<UserStep>)>, Fault> {
+    let traits: Vec<String> = node
+        .instance_info
+        .get("traits")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|t| t.as_str().map(str::to_owned))
+        .collect();
+    let found = shared
+        .store
+        .deploy_templates_by_names(&traits)
+        .await
+        .map_err(|e| error_text::store(&e))?;
+    Ok(found
+        .into_iter()
+        .map(|t| (t.name, t.steps.iter().map(UserStep::of_template).collect()))
+        .collect())
 }
 
 fn protected(node: &Node) -> Fault {

@@ -262,9 +262,9 @@ async fn rescue_and_back() {
     world.end().await;
 }
 
-/// Nodes without hardware are rescued, too.
+/// Nodes without hardware are rescued, too; and what a template holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fake_rescue() {
+async fn fake_rescue_and_templates() {
     let (_site, controller, api) = world().await;
     let n = "n0";
     let interfaces = json!({"rescue_interface": "fake"});
@@ -275,5 +275,29 @@ async fn fake_rescue() {
     assert_eq!(node["instance_info"], json!({}));
     verb(&api, n, json!({"target": "unrescue"}), "active").await;
 
+    // steps of a deploy template whose trait the instance wants
+    verb(&api, n, json!({"target": "deleted"}), "available").await;
+    let template = json!({"name": "CUSTOM_HELD",
+        "steps": [{"interface": "deploy", "step": "hold", "args": {}, "priority": 150}]});
+    let made = api.post("/v1/deploy_templates", &template).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    api.set(n, &[("instance_info", json!({"traits": ["CUSTOM_HELD"]}))])
+        .await;
+    let refused = api
+        .put(
+            &format!("/v1/nodes/{n}/states/provision"),
+            &json!({"target": "active"}),
+        )
+        .await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let traits = json!({"traits": ["CUSTOM_HELD"]});
+    assert_eq!(
+        api.put(&format!("/v1/nodes/{n}/traits"), &traits)
+            .await
+            .status,
+        204
+    );
+    verb(&api, n, json!({"target": "active"}), "deploy hold").await;
+    verb(&api, n, json!({"target": "unhold"}), "active").await;
     controller.stop().await;
 }

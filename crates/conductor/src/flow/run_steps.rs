@@ -176,7 +176,9 @@ impl Phase for CollectSteps {
         let driver = driver_steps(&hardware, kind);
         let list = match kind {
             StepKind::Deploy => {
-                steps::deploy(&steps::asked(wanted("deploy_steps"))?, &driver, &offered)?
+                let templates = crate::verbs::templates(&cx.shared, &cx.node).await?;
+                let asked = steps::with_templates(wanted("deploy_steps"), &templates)?;
+                steps::deploy(&asked, &driver, &offered)?
             }
             StepKind::Clean | StepKind::Service => match wanted(kind.list_key()) {
                 Some(given) => steps::manual(kind, given, &driver, &offered)?,
