@@ -418,6 +418,7 @@ fn joined(mut checks: Vec<Check>, join: fn(Vec<Check>) -> Check) -> Check {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]

@@ -95,6 +95,7 @@ fn group(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::time::Duration;
 
     use super::*;

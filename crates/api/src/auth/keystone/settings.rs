@@ -133,6 +133,7 @@ fn scope(config: &KeystoneAuthtoken) -> Result<Option<Value>, SettingsError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]
