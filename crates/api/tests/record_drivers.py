@@ -43,7 +43,7 @@ def catalogue():
     s("GET", "/v1/drivers/fake-hardware/properties", ALL, ours={"keys": True})
     # of the default interfaces, which are not all the same
     proxies = ["image_http_proxy", "image_https_proxy", "image_no_proxy"]
-    boot = ["force_persistent_boot_device", "rescue_kernel", "rescue_ramdisk"]
+    boot = ["force_persistent_boot_device"]
     s("GET", "/v1/drivers/ipmi/properties", ALL, ours={"keys": True, "with": proxies, "without": boot + [
         "ipmi_bridging", "ipmi_force_boot_device", "ipmi_local_address", "ipmi_target_address", "ipmi_target_channel",
         "ipmi_terminal_port", "ipmi_transit_address", "ipmi_transit_channel"]})

@@ -345,10 +345,14 @@ async fn ipmi_calls_reach_the_bmc() {
     assert_eq!(reply.status, 202);
     service
         .until("the refusal", async || {
-            let node = service.get("/v1/nodes/real?fields=last_error").await.json();
-            node["last_error"]
-                .as_str()
-                .is_some_and(|e| e.contains("0x2c 0x41") && e.contains("completion code"))
+            // the call is over when its lock is gone, too
+            let node = service
+                .get("/v1/nodes/real?fields=last_error,reservation")
+                .await
+                .json();
+            let text = node["last_error"].as_str();
+            node["reservation"].is_null()
+                && text.is_some_and(|e| e.contains("0x2c 0x41") && e.contains("completion code"))
         })
         .await;
 
