@@ -500,7 +500,7 @@ impl Store {
         Ok(due.flatten())
     }
 
-    /// Saves an outcome: guarded by session and fence (`LeaseLost`). Applies the change, stores timeline and history, releases the lease (reservation) unless status is Running, consumes signals.
+    /// Saves an outcome: guarded by session and fence (`LeaseLost`). Applies the change, stores timeline and history, releases the lease unless status is Running, and the reservation unless the next phase follows at once; consumes signals.
     #[allow(clippy::too_many_arguments)] // everything that has to be in one transaction
     pub async fn save_outcome(
         &self,
@@ -520,8 +520,13 @@ impl Store {
                     let (update, events, history) = &*given;
                     let row = guard(tx, session, operation, fence).await?;
                     let before = require(tx, row.node).await?;
-                    let reservation =
-                        (update.status != OperationStatus::Running).then_some(None::<String>);
+                    // Between two phases the node stays reserved: clients take a free one for the end of the operation.
+                    let goes_on = match update.status {
+                        OperationStatus::Running => true,
+                        OperationStatus::Ready => update.wake_at.is_none(),
+                        _ => false,
+                    };
+                    let reservation = (!goes_on).then_some(None::<String>);
                     let after = apply(tx, before, reservation, &change, events).await?;
                     store_outcome(tx, &row, update).await?;
                     let history = requester::attributed(tx, operation, history).await?;

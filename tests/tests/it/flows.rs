@@ -196,11 +196,15 @@ async fn service_with_the_ramdisk() {
     assert_eq!(log.events("h0", "disk_erased").count(), 2);
     // ramdisk, ramdisk after the restart, instance; and the deploy's two before
     assert_eq!(log.events("h0", "power_on").count(), 5);
-    assert_eq!(
-        log.last("h0", "local_boot")
-            .map(|e| e.text("result").unwrap_or_default().to_owned()),
-        Some("no bootable disk".into())
-    );
+    // started again, but its disk was erased
+    world
+        .lab
+        .seen(PATIENCE, |log| {
+            let last = log.last("h0", "local_boot")?;
+            (last.text("result") == Some("no bootable disk")).then_some(())
+        })
+        .await
+        .unwrap();
 
     // an abort while the ramdisk is waited for: the instance comes back
     world
