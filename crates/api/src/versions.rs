@@ -187,8 +187,7 @@ pub static ROUTES: &[Route] = &[
     route!("/v1/nodes/{ident}/states" [on!(Get "baremetal:node:get_states" states::get)]),
     route!("/v1/nodes/{ident}/states/power" [on!(Put "baremetal:node:set_power_state" power::set)]),
     route!(large "/v1/nodes/{ident}/states/provision" [
-        on!(Put "baremetal:node:set_provision_state" provision::set
-            partial "inspect is refused by the conductor"),
+        on!(Put "baremetal:node:set_provision_state" provision::set),
     ]),
     route!("/v1/nodes/{ident}/states/raid" [on!(Put "baremetal:node:set_raid_state" raid::set since 12 NotAcceptable)]),
     route!("/v1/nodes/{ident}/states/boot_mode" [

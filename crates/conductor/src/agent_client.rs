@@ -129,6 +129,28 @@ impl AgentClient {
         self.send(request, name).await
     }
 
+    /// Whether its host says that nothing listens there (any more); what does not answer at all may come back.
+    pub async fn is_gone(&self) -> bool {
+        let connect = self
+            .http
+            .get(format!("{}/v1/status", self.url))
+            .send()
+            .await;
+        let Err(error) = connect else {
+            return false;
+        };
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>()
+                && io.kind() == std::io::ErrorKind::ConnectionRefused
+            {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// With the token as a query argument, as upstream's agent wants it.
     fn commands_url(&self, query: &[(&str, &str)]) -> Result<url::Url, Fault> {
         let all = query

@@ -122,6 +122,7 @@ pub async fn provision(shared: &Shared, id: NodeId, request: Provision) -> Resul
         Event::Abort => abort(shared, &node, None).await,
         Event::Unhold => unhold(shared, &node).await,
         Event::Adopt => adopt(shared, &node).await,
+        Event::Inspect => inspect(shared, &node).await,
         Event::Rescue => rescue(shared, &node, request).await,
         Event::Unrescue => unrescue(shared, &node).await,
         Event::Service => service(shared, &node, request).await,
@@ -365,6 +366,30 @@ async fn end_service(shared: &Shared, node: &Node) -> Result<(), Fault> {
         .await
         .map_err(|e| error_text::store(&e))?;
     Ok(())
+}
+
+async fn inspect(shared: &Shared, node: &Node) -> Result<(), Fault> {
+    let hardware = shared.drivers.hardware(node)?;
+    let env = &shared.environment;
+    hardware.power.validate(env, node)?;
+    hardware.inspect.validate(env, node)?;
+    let now = Timestamp::now();
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
+        apply_event(node, Event::Inspect)?;
+        node.last_error = None;
+        node.inspection_started_at = Some(now);
+        node.inspection_finished_at = None;
+        Ok(())
+    });
+    submit(
+        shared,
+        node,
+        known("inspect")?,
+        json!({}),
+        "inspect",
+        change,
+    )
+    .await
 }
 
 /// The password is kept only as its hash, in `instance_info`, until the ramdisk has it.

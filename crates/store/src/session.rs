@@ -16,6 +16,9 @@ use crate::{ConductorRow, StoreError};
 /// Sessions that ended longer ago than this are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// Conductors that were not there for so long are no longer listed (upstream's `conductor_cleanup_timeout`).
+const GONE_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// The host of a session that is alive, with the clock it was judged by.
 pub(crate) async fn alive(
     connection: &mut Connection,
@@ -131,6 +134,12 @@ impl Store {
                     let session = SessionId::random();
                     let clock = tx.clock().await?;
                     end(tx, "hostname = $1", crate::sql::ToValue::to_value(hostname), clock).await?;
+                    tx.execute(
+                        "DELETE FROM conductor WHERE hostname <> $1 AND session IN \
+                         (SELECT uuid FROM session WHERE expires_at < $2)",
+                        args![hostname, clock.before(GONE_AFTER)],
+                    )
+                    .await?;
                     tx.execute(
                         "DELETE FROM session WHERE expires_at < $1 AND NOT EXISTS (SELECT 1 FROM operation \
                          WHERE operation.owner = session.uuid AND operation.status = 'running') \

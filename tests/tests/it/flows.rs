@@ -227,6 +227,70 @@ async fn service_with_the_ramdisk() {
     world.end().await;
 }
 
+/// The ramdisk reports, hooks and rules work on it, the inventory is kept, and the node is off again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspection_by_the_ramdisk() {
+    let mut world = World::new(|_| {}).await;
+    world.life.enrol().await;
+    world.life.step(Step::Manage).await;
+    let api = &world.api;
+    api.set(
+        "h0",
+        &[("properties", json!({"capabilities": "boot_mode:uefi"}))],
+    )
+    .await;
+    let rule = json!({
+        "conditions": [{"op": "eq", "args": {"values": ["{inventory[system_vendor][manufacturer]}", "Bessemer"]}}],
+        "actions": [
+            {"op": "set-attribute", "args": {"path": "extra.serial", "value": "{inventory[system_vendor][serial_number]}"}},
+            {"op": "add-trait", "args": {"name": "CUSTOM_LAB"}},
+        ],
+    });
+    let made = api.post("/v1/inspection_rules", &rule).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let node = verb(api, "h0", json!({"target": "inspect"}), "manageable").await;
+    let host = world.life.host.clone();
+    assert_eq!(node["properties"]["cpu_arch"], host.cpu_arch);
+    assert_eq!(node["extra"]["serial"], host.serial_number);
+    assert_eq!(node["traits"], json!(["CUSTOM_LAB"]));
+    assert_eq!(node["power_state"], "power off");
+    assert!(node["inspection_finished_at"].is_string());
+    let inventory = api.get("/v1/nodes/h0/inventory").await.ok();
+    assert_eq!(
+        inventory["inventory"]["system_vendor"]["serial_number"],
+        host.serial_number
+    );
+    let ports = api.get("/v1/nodes/h0/ports").await.ok();
+    assert_eq!(ports["ports"].as_array().map(Vec::len), Some(1));
+
+    // a rule that refuses the machine fails the inspection and says why
+    let refuse = json!({"priority": 100, "actions": [{"op": "fail", "args": {"msg": "not this kind of machine"}}]});
+    assert_eq!(api.post("/v1/inspection_rules", &refuse).await.status, 201);
+    api.provision("h0", json!({"target": "inspect"})).await;
+    let error = api.failed("h0", "inspect failed").await;
+    assert_says(
+        &error,
+        &["inspection of node h0", "not this kind of machine"],
+    );
+
+    // aborted while the ramdisk is waited for
+    world
+        .lab
+        .set_fault("h0", Fault::NoNetwork, true, None)
+        .unwrap();
+    world
+        .api
+        .provision("h0", json!({"target": "inspect"}))
+        .await;
+    world.api.wait_for("h0", "inspect wait").await;
+    world.api.provision("h0", json!({"target": "abort"})).await;
+    let error = world.api.failed("h0", "inspect failed").await;
+    assert_says(&error, &["aborted by the operator"]);
+    verb(&world.api, "h0", json!({"target": "manage"}), "manageable").await;
+    assert_eq!(world.api.node("h0").await["power_state"], "power off");
+    world.end().await;
+}
+
 /// Rescue and back; the password reaches the ramdisk as a hash and is not kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rescue_and_back() {
@@ -271,8 +335,10 @@ async fn rescue_and_back() {
 async fn fake_rescue_and_templates() {
     let (_site, controller, api) = world().await;
     let n = "n0";
-    let interfaces = json!({"rescue_interface": "fake"});
+    let interfaces = json!({"inspect_interface": "fake", "rescue_interface": "fake"});
     fake(&api, n, interfaces).await;
+    let node = verb(&api, n, json!({"target": "inspect"}), "manageable").await;
+    assert!(node["inspection_finished_at"].is_string());
     verb(&api, n, json!({"target": "adopt"}), "active").await;
     let rescue = json!({"target": "rescue", "rescue_password": "x"});
     let node = verb(&api, n, rescue, "rescue").await;

@@ -50,7 +50,7 @@ fn recorded() -> BTreeMap<(String, String), BTreeSet<u16>> {
     for file in std::fs::read_dir(goldens).unwrap() {
         let golden: Value =
             serde_json::from_str(&std::fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
-        for step in golden["steps"].as_array().unwrap() {
+        for step in golden["steps"].as_array().into_iter().flatten() {
             let version = match step["version"].as_str() {
                 None => 1,
                 Some("latest") => MAX_MINOR,
@@ -59,7 +59,9 @@ fn recorded() -> BTreeMap<(String, String), BTreeSet<u16>> {
                     None => continue,
                 },
             };
-            let path = step["path"].as_str().unwrap();
+            let Some(path) = step["path"].as_str() else {
+                continue;
+            };
             let path = path.split('?').next().unwrap().trim_end_matches('/');
             let path = if path.is_empty() { "/" } else { path };
             let parts: Vec<&str> = path.split('/').collect();

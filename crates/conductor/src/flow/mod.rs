@@ -7,6 +7,7 @@ mod clean;
 mod core_steps;
 mod deploy;
 mod in_band;
+mod inspect;
 mod manage;
 mod power;
 mod ramdisk;
@@ -66,6 +67,7 @@ pub const FLOWS: &[&Flow] = &[
     &call::CALL,
     &service::SERVICE,
     &service::UNSERVICE,
+    &inspect::INSPECT,
     &rescue::RESCUE,
     &rescue::UNRESCUE,
     &adopt::ADOPT,
@@ -192,6 +194,7 @@ mod tests {
                 "call 1: prepare call",
                 "service 1: plan power-off prepare-ramdisk power-on wait-agent collect-steps run-steps done",
                 "unservice 1: power-off restore-boot power-on done",
+                "inspect 1: start power-off prepare-ramdisk power-on wait-report power-off-after done",
                 "rescue 1: start power-off prepare-ramdisk power-on wait-agent finalize-rescue done",
                 "unrescue 1: start power-off restore-boot power-on done",
                 "adopt 1: adopt",

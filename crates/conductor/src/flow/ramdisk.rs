@@ -40,6 +40,12 @@ pub fn power_wait(cx: &Context, wanted: PowerState) -> Wait {
 
 /// Sends the command; `true` when the state is there already.
 pub async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fault> {
+    if wanted == PowerState::Off && cx.node.disable_power_off {
+        return Err(Fault::conflict(format!(
+            "Node {} has disable_power_off set, and this would switch it off; unset it, or switch the node off by hand first.",
+            cx.node.label()
+        )));
+    }
     let hardware = cx.hardware()?;
     cx.guard()?;
     let env = cx.shared.environment.clone();

@@ -780,3 +780,64 @@ async fn requesters_are_remembered() {
     })
     .await;
 }
+
+/// A conductor takes work on nodes of its group only, and leaves drivers that others have to them.
+#[tokio::test]
+async fn work_is_taken_by_group_and_driver() {
+    on_both(async |settings| {
+        let store = Store::open(&settings).await.unwrap();
+        let node = stored(&store, "n1").await;
+        let host = session(&store, "c1").await;
+        let moved = change(|n| n.conductor_group = "rack1".into());
+        store
+            .submit(node.id, deploy(), moved, Vec::new())
+            .await
+            .unwrap();
+        let able = |group: &str, others: &[&str]| bessemer_store::Able {
+            nodes: Some((
+                group.to_owned(),
+                others.iter().map(|d| (*d).to_owned()).collect(),
+            )),
+            ..bessemer_store::Able::from(FLOWS)
+        };
+        let driver = node.driver.as_str();
+        for (able, want) in [
+            (able("", &[]), 0),
+            (able("rack1", &[driver]), 0),
+            (able("rack1", &["other", driver]), 0),
+            (able("rack1", &["other"]), 1),
+        ] {
+            let claimed = store.claim(host, able.clone(), Timestamp::now(), 9).await;
+            assert_eq!(claimed.unwrap().len(), want, "{able:?}");
+        }
+    })
+    .await;
+}
+
+/// What kills its conductors again and again is left alone for a while between them.
+#[tokio::test]
+async fn repeated_deaths_are_followed_by_a_pause() {
+    on_both(async |settings| {
+        let store = Store::open(&settings).await.unwrap();
+        let node = stored(&store, "n1").await;
+        store
+            .submit(node.id, deploy(), nothing(), Vec::new())
+            .await
+            .unwrap();
+        // at once as long as it may be chance
+        for attempt in 1..=3 {
+            let host = session(&store, "c1").await;
+            let claimed = store.claim(host, FLOWS, Timestamp::now(), 9).await.unwrap();
+            assert_eq!(claimed[0].operation.attempt, attempt);
+        }
+        let host = session(&store, "c1").await;
+        let died = store.claim(host, FLOWS, Timestamp::now(), 9).await.unwrap();
+        assert!(died.is_empty(), "claimed at once after three deaths");
+        let due = store.next_due().await.unwrap().unwrap();
+        assert!(due.since(Timestamp::now()) <= Duration::from_millis(200));
+        let later = Timestamp::now().after(Duration::from_secs(1));
+        let claimed = store.claim(host, FLOWS, later, 9).await.unwrap();
+        assert_eq!(claimed[0].operation.attempt, 4);
+    })
+    .await;
+}

@@ -31,12 +31,14 @@ pub enum Step {
     Adopt,
     Rescue,
     Unrescue,
+    Inspect,
 }
 
 impl Step {
     /// Nearly all of them in an order that is possible.
-    pub const LIFE: [Self; 14] = [
+    pub const LIFE: [Self; 15] = [
         Self::Manage,
+        Self::Inspect,
         Self::Adopt,
         Self::Undeploy,
         Self::Deploy,
@@ -74,6 +76,7 @@ impl Step {
             Self::Adopt => "adopt",
             Self::Rescue => "rescue",
             Self::Unrescue => "unrescue",
+            Self::Inspect => "inspect",
         }
     }
 }
@@ -86,6 +89,7 @@ struct Seen {
     ons: usize,
     local_boots: usize,
     erased: usize,
+    reports: usize,
 }
 
 enum Stand {
@@ -141,6 +145,7 @@ impl Life {
         let node = json!({
             "name": host.name,
             "driver": "ipmi",
+            "inspect_interface": "agent",
             "rescue_interface": "agent",
             "driver_info": {
                 "ipmi_address": host.bmc_address,
@@ -203,6 +208,10 @@ impl Life {
             ons: log.events(&name, "power_on").count(),
             local_boots: booted(log, &name),
             erased: log.events(&name, "disk_erased").count(),
+            reports: log
+                .events(&name, "inspection_report")
+                .filter(|e| e.data["status"] == 202)
+                .count(),
         }
     }
 
@@ -318,6 +327,10 @@ impl Life {
             Step::Adopt => ("manageable", "active"),
             Step::Rescue => ("active", "rescue"),
             Step::Unrescue => ("rescue", "active"),
+            Step::Inspect if state == "manageable" && seen.reports > before.reports => {
+                return Stand::Done;
+            }
+            Step::Inspect => ("manageable", ""),
             Step::Service if state == "active" && seen.erased > before.erased => {
                 let on = node["power_state"] == "power on";
                 return if on { Stand::Done } else { Stand::Wait };
