@@ -138,6 +138,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 image: demo::Payload::Tiny,
                 accel,
                 agent: demo::Agent::Upstream,
+                beside_chain: false,
             });
         }
         Command::Test { arguments } => test_run::test(&arguments)?,

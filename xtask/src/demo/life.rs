@@ -11,6 +11,9 @@ use super::{Agent, Client, Payload, watch};
 use crate::process::wait_for;
 use crate::testbed::{Console, Node, bmc, disk};
 
+/// The phase from the client's command to the image's own boot.
+pub const DEPLOY: &str = "deploy to local boot";
+
 /// What every node goes through.
 pub struct Task<'a> {
     pub client: &'a Client,
@@ -54,7 +57,7 @@ impl Task<'_> {
         let mut console = Console::open(&node.console_log);
         console.skip_to_end()?;
         self.choose_image(name)?;
-        story.phase(name, "deploy to local boot", || {
+        story.phase(name, DEPLOY, || {
             story.phase(name, "  deploy", || self.deploy(name, &host))?;
             story.phase(name, "  boot from disk", || {
                 self.booted(node, &console, &host)

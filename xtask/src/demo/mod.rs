@@ -53,6 +53,9 @@ pub struct Options {
     /// Whose agent is in the deploy ramdisk.
     #[arg(long, value_enum, default_value = "bessemer")]
     pub agent: Agent,
+    /// Measure first what firmware, a plain write of the tests' image and a restart take on the same machines without Bessemer.
+    #[arg(long)]
+    pub beside_chain: bool,
 }
 
 /// Whose agent deploys.
@@ -103,6 +106,9 @@ pub fn prepare(options: &Options) -> Result<()> {
         cache.root().display()
     );
     let parts = Parts::get(&cache, options)?;
+    if options.beside_chain {
+        image::tiny::build(&cache)?;
+    }
     let size = |path: &Path| path.metadata().map(|data| data.len()).unwrap_or_default();
     println!(
         "ready after {:.1} s: deploy kernel {} bytes, initramfs {} bytes, image {} bytes",
@@ -125,6 +131,11 @@ pub fn run(run: &Run, xtask: &Path, options: &Options) -> Result<()> {
         "network: bridge br0 10.77.0.1/24, BMCs 10.77.1.10 and 10.77.1.11, in namespaces of their own"
     );
 
+    let chains = if options.beside_chain {
+        testbed::chain::measure(run, xtask, &cache, &options.accel)?
+    } else {
+        Vec::new()
+    };
     let mut nodes = Vec::new();
     let mut bmcs = Vec::new();
     for (index, firmware) in (0u8..).zip([Firmware::Bios, Firmware::Uefi]) {
@@ -209,6 +220,7 @@ pub fn run(run: &Run, xtask: &Path, options: &Options) -> Result<()> {
         println!("\nbessemer serve is gone: {error:#}");
     }
     report::table(&story, &nodes);
+    report::beside(&story, &nodes, &chains);
     println!("logs: {}", run.logs().display());
     if failed {
         bail!("the demo failed");

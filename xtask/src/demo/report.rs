@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::watch;
+use super::{life, watch};
+use crate::testbed::chain::Chain;
 use crate::testbed::{Console, Node, Run};
 
 /// The demo's clock and the durations of its phases.
@@ -104,6 +105,32 @@ pub fn table(story: &Story, nodes: &[Node]) {
             println!();
         }
     });
+}
+
+/// The deploys beside what the same machines need without Bessemer, when that was measured.
+pub fn beside(story: &Story, nodes: &[Node], chains: &[Chain]) {
+    for (node, chain) in nodes.iter().zip(chains) {
+        let deploy = story.change(|phases| {
+            phases
+                .iter()
+                .find(|phase| phase.node == node.name && phase.name == life::DEPLOY && phase.done)
+                .map(|phase| phase.took.as_secs_f32())
+        });
+        let raw = chain.booted.as_secs_f32();
+        print!(
+            "{}: without Bessemer init after {:.1} s, written after {:.1} s, local boot after {raw:.1} s",
+            chain.firmware.boot_mode(),
+            chain.init.as_secs_f32(),
+            chain.written.as_secs_f32(),
+        );
+        match deploy {
+            Some(deploy) => println!(
+                "; the deploy took {deploy:.1} s, {:.2} times as long",
+                deploy / raw
+            ),
+            None => println!(),
+        }
+    }
 }
 
 /// Everything that helps to see why a node failed.

@@ -111,9 +111,8 @@ fn compress(plain: &[u8], packed: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Writes kernel and a control ramdisk for the testbed: it prints a marker and the address that it got.
-pub fn write_control(cache: &Cache, directory: &Path) -> Result<()> {
-    const SCRIPT: &str = r#"
+/// Brings the network up and says so; scripts of the testbed's control begin with it.
+const NETWORK: &str = r#"
 echo "CONTROL-INIT $(cat /proc/uptime)"
 printf '#!/bin/sh\n[ "$1" = bound ] && ip addr add "$ip/$mask" dev "$interface" && echo "CONTROL-BOUND $ip"\n' >/dhcp
 busybox chmod +x /dhcp
@@ -123,15 +122,19 @@ for path in /sys/class/net/*; do
     ip link set "$card" up
     udhcpc -i "$card" -q -n -t 8 -T 1 -s /dhcp
 done
-echo "CONTROL-DONE $(cat /proc/uptime)"
-sync
-poweroff -f
 "#;
+
+/// Writes kernel and a control ramdisk for the testbed: it prints markers and the address that it got, then runs `script`.
+pub fn write_control(cache: &Cache, directory: &Path, script: &str) -> Result<()> {
     let kernel = kernel(cache)?;
     std::fs::copy(&kernel.image, directory.join("vmlinuz"))?;
     std::fs::write(
         directory.join("control.initramfs"),
-        ramdisk(&kernel, &["virtio_pci", "virtio_net"], SCRIPT)?,
+        ramdisk(
+            &kernel,
+            &["virtio_pci", "virtio_net", "virtio_blk"],
+            &format!("{NETWORK}{script}"),
+        )?,
     )?;
     Ok(())
 }

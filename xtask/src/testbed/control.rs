@@ -19,6 +19,13 @@ const SCRIPT: &str = "#!ipxe\n\
     initrd http://10.77.0.1:8080/control.initramfs\n\
     boot\n";
 
+/// The network works; off again.
+const OFF: &str = r#"
+echo "CONTROL-DONE $(cat /proc/uptime)"
+sync
+poweroff -f
+"#;
+
 /// dnsmasq and the file server.
 #[derive(Debug)]
 pub struct Control {
@@ -27,11 +34,14 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts both on the bridge.
-    pub fn start(run: &Run, cache: &Cache) -> Result<Control> {
+    /// Starts both on the bridge: machines boot a ramdisk that brings up the network and runs `script`. `files` are served, too.
+    pub fn start(run: &Run, cache: &Cache, script: &str, files: &[&Path]) -> Result<Control> {
         let root = run.work().join("control");
         std::fs::create_dir_all(&root)?;
-        busybox::write_control(cache, &root)?;
+        busybox::write_control(cache, &root, script)?;
+        for file in files {
+            std::fs::copy(file, root.join(file.file_name().unwrap_or_default()))?;
+        }
         std::fs::write(root.join("boot.ipxe"), SCRIPT)?;
         std::fs::copy("/usr/lib/ipxe/snponly.efi", root.join("snponly.efi"))?;
         let config = run.state().join("dnsmasq.conf");
@@ -72,7 +82,7 @@ pub fn check(run: &Run, xtask: &Path, accelerator: &str) -> Result<()> {
     let cache = Cache::open()?;
     let tiny = crate::image::tiny::build(&cache)?;
     network::up(3)?;
-    let _control = Control::start(run, &cache)?;
+    let _control = Control::start(run, &cache, OFF, &[])?;
     let machines = [
         ("bios", Firmware::Bios, Rom::Ipxe),
         ("uefi", Firmware::Uefi, Rom::Ipxe),

@@ -5,6 +5,7 @@
 //! *n* is 10.77.1.(10+n), its network card 52:54:00:77:00:*n*.
 
 pub mod bmc;
+pub mod chain;
 pub mod chassis;
 pub mod console;
 pub mod control;
