@@ -377,6 +377,8 @@ pub async fn delete_of_node(call: Call) -> Outcome {
         .await?
         .id;
     call.store().delete_allocation(id).await?;
+    call.note(node.id, format!("allocation {id} deleted"))
+        .await?;
     Ok(Answer::no_content())
 }
 

@@ -133,16 +133,23 @@ impl Call {
     /// A line of the node's timeline that says what this call did.
     pub fn event(&self, text: impl Into<String>) -> Vec<TimelineEvent> {
         let mut text = text.into();
-        if let Some(user) = self.caller.shown() {
-            text.push_str(" by ");
-            text.push_str(user);
-        }
+        text.push_str(&self.caller.phrase());
         vec![TimelineEvent {
             at: bessemer_model::Timestamp::now(),
             source: TimelineSource::Api,
             text,
             data: None,
         }]
+    }
+}
+
+impl Call {
+    /// Writes a line of the node's timeline that says what this call did.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn note(&self, node: NodeId, text: impl Into<String>) -> Result<(), ApiFault> {
+        Ok(self.store().add_timeline(node, self.event(text)).await?)
     }
 }
 

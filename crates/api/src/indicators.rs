@@ -53,8 +53,10 @@ pub async fn set(call: Call) -> Outcome {
     let state = args.string("state")?.unwrap_or_default();
     let node = call.node().await?;
     let (name, component) = named(&call)?;
+    let text = format!("indicator {name}@{component} set to {state}");
     call.conductor()
         .set_indicator(node.id, component, name, state)
         .await?;
+    call.note(node.id, text).await?;
     Ok(Answer::no_content())
 }

@@ -23,9 +23,11 @@ pub async fn set_boot_device(call: Call) -> Outcome {
         .unwrap_or_else(|| "None".to_owned());
     let persistent = args.boolean("persistent")?.unwrap_or(false);
     let node = call.node().await?;
+    let text = format!("boot device set to {device}");
     call.conductor()
         .set_boot_device(node.id, device, persistent)
         .await?;
+    call.note(node.id, text).await?;
     Ok(Answer::no_content())
 }
 
@@ -40,5 +42,6 @@ pub async fn inject_nmi(call: Call) -> Outcome {
     Args::of_body(&call, &[])?;
     let node = call.node().await?;
     call.conductor().inject_nmi(node.id).await?;
+    call.note(node.id, "NMI injected").await?;
     Ok(Answer::no_content())
 }

@@ -196,11 +196,6 @@ async fn build(call: &Call, mut map: Map<String, Value>) -> Result<Node, ApiFaul
     for (key, value) in map {
         assign(&mut node, &key, value);
     }
-    if node.retired_reason.is_some() && !node.retired {
-        return Err(ApiFault::invalid(
-            "The retired_reason field can only be set when retired is True",
-        ));
-    }
     call.conductor().check_driver(&mut node, &explicit).await?;
     if !group.is_empty() {
         served(call, &node.driver, &group).await?;

@@ -174,6 +174,8 @@ pub async fn patch(call: Call) -> Outcome {
     let (node, group) = patched(&call, &old, &before, &patch).await?;
     rules(&call, &node, &before, &group).await?;
     call.store().update_portgroup(&group).await?;
+    call.note(node.id, format!("port group {} patched", group.id))
+        .await?;
     let after = call.store().get_portgroup(group.id).await?.unwrap_or(group);
     Ok(Answer::json(&one(&call, &after, None)))
 }

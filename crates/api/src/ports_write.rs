@@ -188,6 +188,8 @@ pub async fn patch(call: Call) -> Outcome {
         membership(&call, &node, &before, &port, group, &patch)?;
     }
     call.store().update_port(&port).await.map_err(of_the_body)?;
+    call.note(node.id, format!("port {} patched", port.address))
+        .await?;
     let after = call.store().get_port(port.id).await?.unwrap_or(port);
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }

@@ -38,6 +38,7 @@ pub async fn set(call: Call) -> Outcome {
         .set_target_raid_config(node.id, config)
         .await
         .map_err(refused)?;
+    call.note(node.id, "target RAID configuration set").await?;
     Ok(Answer::no_content())
 }
 

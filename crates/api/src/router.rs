@@ -129,9 +129,10 @@ async fn admit(access: &Access, mut request: Request) -> Result<Request, ApiFaul
     } else if path != "/v1" && !path.starts_with("/v1/") && path != "/healthcheck" {
         path.insert_str(0, "/v1");
     }
-    let caller = if is_public(&path) {
-        if let Some(Peer(from)) = request.extensions().get::<Peer>() {
-            limited(access, &path, *from)?;
+    let from = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let mut caller = if is_public(&path) {
+        if let Some(from) = from {
+            limited(access, &path, from)?;
         }
         access.anybody()
     } else {
@@ -139,6 +140,7 @@ async fn admit(access: &Access, mut request: Request) -> Result<Request, ApiFaul
             .caller(request.method(), &path, request.headers())
             .await?
     };
+    caller.from = from;
     let target = match request.uri().query() {
         Some(query) => format!("{path}?{query}"),
         None => path,

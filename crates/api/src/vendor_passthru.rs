@@ -9,6 +9,7 @@ use crate::body;
 use crate::call::{Answer, AnswerBody, Call, Outcome};
 use crate::conductor::{VendorAnswer, VendorRequest};
 use crate::fault::ApiFault;
+use crate::versions::Method;
 
 /// The method is a segment of the path or an argument of the query; the body is the method's.
 fn request(call: &Call) -> Result<VendorRequest, ApiFault> {
@@ -61,7 +62,12 @@ pub async fn node_methods(call: Call) -> Outcome {
 pub async fn node_call(call: Call) -> Outcome {
     let request = request(&call)?;
     let node = call.node().await?;
+    let text = format!("vendor method {} called", request.method);
     let reply = call.conductor().vendor_call(node.id, request).await?;
+    // what goes on behind the answer is an operation, which has its own lines
+    if call.method != Method::Get && !matches!(reply, VendorAnswer::Accepted) {
+        call.note(node.id, text).await?;
+    }
     Ok(answer(reply))
 }
 

@@ -71,6 +71,7 @@ pub enum Below {
 }
 
 impl Below {
+    const NO_TRAITS: Self = Self::RouterSays(405, "");
     const NO_ALLOCATIONS: Self = Self::Says(404, "The API version does not allow allocations");
     const NO_ALLOCATION_WRITES: Self =
         Self::Says(405, "The API version does not allow allocations");
@@ -249,11 +250,11 @@ pub static ROUTES: &[Route] = &[
     ]),
     route!("/v1/nodes/{ident}/traits" [
         on!(Get "baremetal:node:traits:list" traits::list since 37 NotAcceptable),
-        on!(Put "baremetal:node:traits:set" traits::replace since 37 NotFound),
+        on!(Put "baremetal:node:traits:set" traits::replace since 37 NO_TRAITS),
         on!(Delete "baremetal:node:traits:delete" traits::remove_all since 37 NotFound),
     ]),
     route!("/v1/nodes/{ident}/traits/{trait}" [
-        on!(Put "baremetal:node:traits:set" traits::add since 37 NotFound),
+        on!(Put "baremetal:node:traits:set" traits::add since 37 NO_TRAITS),
         on!(Delete "baremetal:node:traits:delete" traits::remove since 37 NotFound),
     ]),
     route!("/v1/nodes/{ident}/ports" [on!(Get "baremetal:port:list_all" ports::list_of_node)]),

@@ -60,6 +60,7 @@ pub async fn attach(call: Call) -> Outcome {
         physical_networks: std::collections::BTreeSet::new(),
     };
     call.conductor().vif_attach(node.id, request).await?;
+    call.note(node.id, format!("VIF {id} attached")).await?;
     Ok(Answer::no_content())
 }
 
@@ -73,5 +74,6 @@ pub async fn detach(call: Call) -> Outcome {
     }
     let node = call.node().await?;
     call.conductor().vif_detach(node.id, &vif).await?;
+    call.note(node.id, format!("VIF {vif} detached")).await?;
     Ok(Answer::no_content())
 }

@@ -160,6 +160,8 @@ pub async fn patch(call: Call) -> Outcome {
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
     call.store().update_volume_connector(&row).await?;
+    call.note(node.id, format!("volume connector {} patched", row.id))
+        .await?;
     Ok(Answer::json(&view(&call, &row, None)))
 }
 

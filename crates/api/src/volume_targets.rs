@@ -216,6 +216,8 @@ pub async fn patch(call: Call) -> Outcome {
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
     call.store().update_volume_target(&row).await?;
+    call.note(node.id, format!("volume target {} patched", row.id))
+        .await?;
     Ok(Answer::json(&view(&call, &row, None)))
 }
 

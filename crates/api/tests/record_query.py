@@ -42,7 +42,7 @@ def query():
             q = f"/v1/nodes?fields=uuid&sort_key={key}&sort_dir={direction}"
             s("GET", q, NEW)
             s("GET", f"{q}&limit=2&marker={uuid(411)}", NEW,
-              ours={"status": 200} if direction == "desc" and key in NULLS else None)
+              ours={"status": 200} if direction == "desc" and key in NULLS and key != "name" else None)
     for key in JSON + ["chassis_uuid", "allocation_uuid", "conductor", "links", "nosuch", "ID", ""]:
         s("GET", f"/v1/nodes?fields=uuid&sort_key={key}", NEW, ours=EXCEPT.get(("sort", key)))
     for key, since in [("resource_class", 21), ("conductor_group", 46), ("automated_clean", 47), ("protected", 48), ("owner", 50),
@@ -106,7 +106,7 @@ def query():
             q = f"/v1/ports?fields=uuid&sort_key={key}&sort_dir={direction}"
             s("GET", q, NEW)
             s("GET", f"{q}&limit=1&marker={uuid(421)}", NEW,
-              ours={"status": 200} if direction == "desc" and key in NULLS else None)
+              ours={"status": 200} if direction == "desc" and key in NULLS and key != "description" else None)
     for q in ["sort_key=extra", "sort_key=internal_info", "sort_key=local_link_connection", "sort_key=nosuch", "limit=1", "limit=0",
               "limit=1&fields=uuid", "limit=1&detail=true", "limit=1&detail=false", "detail=true&fields=uuid", "node=qb&limit=1",
               "node=" + uuid(410), "node_uuid=" + uuid(410) + "&limit=1", "node_uuid=qb", "address=52:54:00:00:04:01",
@@ -194,7 +194,7 @@ def rules():
     s.settle(uuid(431), "manageable")
     for path in (node, available):
         # nothing changes: upstream's lock does
-        patch(one("replace", "/boot_interface", "fake"), path=path, ours={"status": 200})
+        patch(one("replace", "/boot_interface", "fake"), path=path, ours={"status": 200} if path == available else None)
         patch(one("add", "/extra/state", "s"), path=path)
         patch(one("replace", "/resource_class", "rs"), path=path)
         patch(one("replace", "/resource_class", "rt"), path=path)

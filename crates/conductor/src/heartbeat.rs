@@ -105,22 +105,21 @@ pub async fn heartbeat(
         .map_err(|e| error_text::store(&e))?
         .ok_or_else(anonymous)?;
     let refuse = |text: String| Err(Fault::invalid(text));
-    match (token(&node), body.agent_token.as_deref()) {
-        (Some(known), Some(given)) if same(known.as_bytes(), given.as_bytes()) => {}
-        (_, None) => {
-            return refuse(format!(
-                "Agent token is required for heartbeat processing of node {id}."
-            ));
-        }
-        _ => {
-            return refuse(format!(
-                "Invalid or missing agent token received for node {id}."
-            ));
-        }
-    }
-    let Some(version) = body.agent_version.clone() else {
-        return refuse(format!("The heartbeat of node {id} has no agent_version."));
+    let Some(given) = body.agent_token.as_deref() else {
+        return refuse(format!(
+            "Agent token is required for heartbeat processing of node {id}."
+        ));
     };
+    let Some(version) = body.agent_version.clone() else {
+        return refuse(
+            "Agent did not transmit a version, and a version is required. Please update the agent being used.".into(),
+        );
+    };
+    if !token(&node).is_some_and(|known| same(known.as_bytes(), given.as_bytes())) {
+        return refuse(format!(
+            "Invalid or missing agent token received for node {id}."
+        ));
+    }
     if body.callback_url.is_empty() {
         return refuse(format!("The heartbeat of node {id} has no callback_url."));
     }

@@ -342,8 +342,7 @@ impl Store {
         if let Some(requester) = &requester {
             for event in &mut timeline {
                 if event.source == TimelineSource::Api {
-                    event.text.push_str(" by ");
-                    event.text.push_str(&requester.shown);
+                    event.text.push_str(&requester.phrase);
                 }
             }
         }
@@ -372,7 +371,10 @@ impl Store {
                             new.args,
                             new.data,
                             now,
-                            requester.as_ref().as_ref().map(|r| r.user_id.clone()),
+                            requester
+                                .as_ref()
+                                .as_ref()
+                                .and_then(|r| r.user_id.clone()),
                             requester
                                 .as_ref()
                                 .as_ref()

@@ -10,10 +10,10 @@ use crate::sql::{Connection, args};
 /// A caller, as history shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requester {
-    pub user_id: String,
+    pub user_id: Option<String>,
     pub project_id: Option<String>,
-    /// How people know the user.
-    pub shown: String,
+    /// How lines of the timeline end: ` by jo from 192.0.2.7`.
+    pub phrase: String,
 }
 
 tokio::task_local! {

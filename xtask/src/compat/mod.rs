@@ -12,14 +12,18 @@ mod peers;
 mod report;
 mod seen;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::UPSTREAM;
 use crate::cache::Cache;
 use crate::process::{self, command};
 use crate::{build, setup};
+pub use peers::Effort;
 use peers::{Ours, Upstream};
+pub use report::Properties;
 use seen::Record;
 
 /// What is run.
@@ -34,6 +38,9 @@ pub struct Options {
     /// Only the property-based client.
     #[arg(long)]
     pub only_properties: bool,
+    /// Instead: record goldens of `crates/api/tests` anew by these scripts (record, record_versions, ...).
+    #[arg(long)]
+    pub record: Vec<String>,
 }
 
 /// Runs it.
@@ -44,12 +51,15 @@ pub struct Options {
 pub fn compat(options: &Options) -> Result<()> {
     let cache = Cache::open()?;
     setup::setup(setup::Purpose::Test)?;
+    if !options.record.is_empty() {
+        return record(&cache, &options.record);
+    }
     let server = build::server(&cache)?;
     let mut outcome = report::Outcome::default();
     if !options.only_properties {
         let venv = peers::clients(&cache)?;
         let dir = tempfile::tempdir()?;
-        let theirs = Upstream::start(&venv, dir.path())?;
+        let theirs = Upstream::start(&venv, dir.path(), false)?;
         let ours = Ours::start(&server, dir.path())?;
         let script = build::workspace().join("xtask/src/compat/record.py");
         let record = |name: &str, url: &str| {
@@ -81,10 +91,8 @@ pub fn compat(options: &Options) -> Result<()> {
         outcome.versions = peers::versions(&venv)?;
     }
     if options.only.is_empty() && !options.without_properties {
+        outcome.properties = Some(properties(&cache, &server, LONG)?);
         let venv = peers::schemathesis(&cache)?;
-        let dir = tempfile::tempdir()?;
-        let ours = Ours::start(&server, dir.path())?;
-        outcome.properties = Some(peers::attack(&venv, &ours, dir.path())?);
         outcome
             .versions
             .extend(peers::versions_of_schemathesis(&venv)?);
@@ -96,6 +104,44 @@ pub fn compat(options: &Options) -> Result<()> {
         println!("written: {}", path.display());
     }
     report::print(&outcome)
+}
+
+/// What `make compat` does.
+const LONG: Effort = Effort {
+    examples: 20,
+    phases: "coverage,fuzzing",
+};
+
+/// Lets the property-based client attack a fresh service of ours.
+///
+/// # Errors
+/// When the client cannot be installed or the service not started.
+pub fn properties(cache: &Cache, server: &Path, effort: Effort) -> Result<Properties> {
+    let venv = peers::schemathesis(cache)?;
+    let dir = tempfile::tempdir()?;
+    let ours = Ours::start(server, dir.path())?;
+    peers::attack(&venv, &ours, dir.path(), effort)
+}
+
+/// Recorders that ask what upstream has when everything is enabled.
+const OF_EVERYTHING: [&str; 3] = ["record_drivers", "record_members", "record_versions"];
+
+/// Runs recorders, each against a fresh service of upstream's. `record_personas` needs a Keystone and says how it is started.
+fn record(cache: &Cache, scripts: &[String]) -> Result<()> {
+    let venv = peers::clients(cache)?;
+    for script in scripts {
+        let dir = tempfile::tempdir()?;
+        let everything = OF_EVERYTHING.contains(&script.as_str());
+        let theirs = Upstream::start(&venv, dir.path(), everything)?;
+        let path = build::workspace().join(format!("crates/api/tests/{script}.py"));
+        let mut run = command(venv.join("bin/python").display().to_string());
+        run.arg(path).arg(theirs.url()).arg(UPSTREAM);
+        if script == "record_networks" {
+            run.arg(theirs.database());
+        }
+        process::run(&mut run)?;
+    }
+    Ok(())
 }
 
 fn wait(mut child: std::process::Child) -> Result<bool> {

@@ -20,7 +20,7 @@ const CLIENTS: [&str; 3] = [
 ];
 const SCHEMATHESIS: &str = "4.32.5";
 
-/// Both services have these; a name that only upstream knows is left out for ours.
+/// Enabled in both services; what [`here`] says is missing in ours is left out there.
 const TYPES: &[&str] = &["fake-hardware", "ipmi", "redfish"];
 const INTERFACES: &[(&str, &[&str])] = &[
     ("bios", &["fake", "no-bios", "redfish"]),
@@ -36,6 +36,44 @@ const INTERFACES: &[(&str, &[&str])] = &[
     ("rescue", &["fake", "no-rescue"]),
     ("storage", &["noop", "fake"]),
     ("vendor", &["fake", "no-vendor", "ipmitool", "redfish"]),
+];
+
+/// What upstream has besides, enabled where it is asked what there is.
+const OTHER_TYPES: &[&str] = &["intel-ipmi", "idrac", "manual-management"];
+const OTHER_INTERFACES: &[(&str, &[&str])] = &[
+    ("bios", &["idrac-redfish"]),
+    (
+        "boot",
+        &[
+            "http",
+            "http-ipxe",
+            "redfish-https",
+            "idrac-redfish-virtual-media",
+        ],
+    ),
+    (
+        "console",
+        &["fake-graphical", "ipmitool-socat", "redfish-graphical"],
+    ),
+    (
+        "deploy",
+        &[
+            "autodetect",
+            "ansible",
+            "anaconda",
+            "bootc",
+            "custom-agent",
+            "noop",
+        ],
+    ),
+    ("inspect", &["idrac-redfish"]),
+    ("management", &["intel-ipmitool", "idrac-redfish"]),
+    ("network", &["flat", "neutron", "ironic-networking"]),
+    ("power", &["idrac-redfish", "agent"]),
+    ("raid", &["idrac-redfish"]),
+    ("rescue", &["agent"]),
+    ("storage", &["external", "cinder"]),
+    ("vendor", &["idrac-redfish"]),
 ];
 
 fn venv(cache: &Cache, name: &str, packages: &[&str]) -> Result<PathBuf> {
@@ -116,18 +154,20 @@ fn ready(daemon: &mut Daemon, port: u16) -> Result<()> {
 /// A running service, stopped when dropped.
 pub struct Upstream {
     url: String,
+    database: PathBuf,
     _daemon: Daemon,
 }
 
 impl Upstream {
-    pub fn start(venv: &Path, dir: &Path) -> Result<Upstream> {
+    /// Over a fresh database below `dir`. `everything`: with all hardware types and implementations that it has.
+    pub fn start(venv: &Path, dir: &Path, everything: bool) -> Result<Upstream> {
         let dir = dir.join("theirs");
         for name in ["http", "tftp", "images", "master", "tmp"] {
             std::fs::create_dir_all(dir.join(name))?;
         }
         let port = free_port()?;
         let file = dir.join("ironic.conf");
-        std::fs::write(&file, settings(&dir, port))?;
+        std::fs::write(&file, settings(&dir, port, everything))?;
         let program = |name: &str| venv.join("bin").join(name).display().to_string();
         process::run(
             command(program("ironic-dbsync"))
@@ -142,6 +182,7 @@ impl Upstream {
         ready(&mut daemon, port)?;
         Ok(Upstream {
             url: format!("http://127.0.0.1:{port}"),
+            database: dir.join(DATABASE),
             _daemon: daemon,
         })
     }
@@ -149,32 +190,74 @@ impl Upstream {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Its SQLite file.
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
 }
 
-fn settings(dir: &Path, port: u16) -> String {
+const DATABASE: &str = "ironic.sqlite";
+
+fn settings(dir: &Path, port: u16, everything: bool) -> String {
+    let (mut types, mut interfaces) = (TYPES.to_vec(), INTERFACES.to_vec());
+    if everything {
+        types.extend(OTHER_TYPES);
+        interfaces = OTHER_INTERFACES.to_vec();
+        interfaces.extend(INTERFACES);
+    }
+    let names = |family: &str| {
+        let of = interfaces.iter().filter(|(name, _)| *name == family);
+        of.flat_map(|(_, names)| names.iter().copied())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let mut text = format!(
         "[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nmy_ip = 127.0.0.1\nrpc_transport = none\n\
          default_network_interface = noop\ntempdir = {dir}/tmp\nenabled_hardware_types = {}\n",
-        TYPES.join(","),
+        types.join(","),
         dir = dir.display()
     );
-    for (family, names) in INTERFACES {
+    for (family, _) in INTERFACES {
         text.push_str(&format!(
             "enabled_{family}_interfaces = {}\n",
-            names.join(",")
+            names(family)
         ));
     }
     let dir = dir.display();
     text.push_str(&format!(
         "[api]\nhost_ip = 127.0.0.1\nport = {port}\napi_workers = 1\n\
          [conductor]\ndeploy_kernel = file:///dev/null\ndeploy_ramdisk = file:///dev/null\n\
-         [database]\nconnection = sqlite:///{dir}/ironic.sqlite\n[inventory]\ndata_backend = database\n\
+         [database]\nconnection = sqlite:///{dir}/{DATABASE}\n[inventory]\ndata_backend = database\n\
          [service_catalog]\nauth_type = none\nendpoint_override = http://127.0.0.1:{port}\n\
          [deploy]\nhttp_root = {dir}/http\nhttp_url = http://127.0.0.1:8088\n\
          [pxe]\ntftp_root = {dir}/tftp\nimages_path = {dir}/images\ninstance_master_path = {dir}/master\n\
          tftp_master_path = {dir}/master\n[oslo_concurrency]\nlock_path = {dir}/tmp\n"
     ));
     text
+}
+
+/// Those of the names that ours has, as `docs/compat/drivers.md` tells (a test keeps it true). An empty family stands for
+/// hardware types.
+fn here(family: &str, names: &[&str]) -> Result<Vec<String>> {
+    let path = crate::build::workspace().join("docs/compat/drivers.md");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let row = |name: &str| match family {
+        "" => format!("| `{name}` | "),
+        family => format!("| {family} | `{name}` | "),
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let state = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&row(name)))
+            .with_context(|| format!("{} says nothing of {family} {name}", path.display()))?;
+        if !state.starts_with("missing") {
+            found.push((*name).to_owned());
+        }
+    }
+    Ok(found)
 }
 
 /// Ours, stopped when dropped.
@@ -201,13 +284,14 @@ impl Ours {
         let mut set = |option: &str, value: String| {
             service.arg("--set").arg(format!("{option}={value}"));
         };
-        let quoted = |names: &[&str]| format!("{names:?}");
         set("DEFAULT.host", "localhost".into());
-        set("DEFAULT.enabled_hardware_types", quoted(TYPES));
+        let types = here("", TYPES)?;
+        set("DEFAULT.enabled_hardware_types", format!("{types:?}"));
         for (family, names) in INTERFACES {
+            let names = here(family, names)?;
             set(
                 &format!("DEFAULT.enabled_{family}_interfaces"),
-                quoted(names),
+                format!("{names:?}"),
             );
         }
         let mut daemon = Daemon::start("bessemer", &mut service, &dir.join("log"))?;
@@ -223,8 +307,17 @@ impl Ours {
     }
 }
 
+/// How long the property-based client tries.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Generated requests of each operation.
+    pub examples: u32,
+    /// Phases of schemathesis.
+    pub phases: &'static str,
+}
+
 /// Runs the property-based client against ours.
-pub fn attack(venv: &Path, ours: &Ours, dir: &Path) -> Result<Properties> {
+pub fn attack(venv: &Path, ours: &Ours, dir: &Path, effort: Effort) -> Result<Properties> {
     let script = crate::build::workspace().join("xtask/src/compat/properties.py");
     let out = dir.join("properties.json");
     process::run(
@@ -232,25 +325,11 @@ pub fn attack(venv: &Path, ours: &Ours, dir: &Path) -> Result<Properties> {
             .arg(script)
             .arg(ours.url())
             .arg(&out)
+            .arg(effort.examples.to_string())
+            .arg(effort.phases)
             .current_dir(dir)
             .stdout(Stdio::null()),
     )?;
     let text = std::fs::read_to_string(&out).context("the property-based client left no result")?;
-    let value: serde_json::Value = serde_json::from_str(&text)?;
-    let lines = |name: &str| {
-        value
-            .get(name)
-            .and_then(serde_json::Value::as_array)
-            .map(|items| {
-                items
-                    .iter()
-                    .filter_map(|item| item.as_str().map(str::to_owned))
-                    .collect()
-            })
-            .unwrap_or_default()
-    };
-    Ok(Properties {
-        summary: lines("summary"),
-        failures: lines("failures"),
-    })
+    serde_json::from_str(&text).context("the result of the property-based client")
 }

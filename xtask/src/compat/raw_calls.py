@@ -1,13 +1,20 @@
-"""Raw requests as Metal3's operator and other users of gophercloud send them.
+"""Raw requests as Metal3's operator and other users of gophercloud send them; every endpoint is called.
 
 gophercloud sends `X-OpenStack-Ironic-API-Version` as it is set by its user; Metal3's operator takes the newest of 1.109,
 1.95, 1.93 and 1.89 that the server has. Patches name one member each, values of `instance_info` are replaced
 by `add`; lists are asked in detail; names of nodes have the form namespace~name.
 """
+import pathlib
+import re
 
 VERSIONS = ["1.109", "1.95", "1.93", "1.89", "1.81"]
 HEADERS = ["X-Openstack-Ironic-Api-Minimum-Version", "X-Openstack-Ironic-Api-Maximum-Version",
            "X-Openstack-Ironic-Api-Version", "Location", "Content-Type"]
+ENDPOINTS = pathlib.Path(__file__).resolve().parents[3] / "docs/compat/endpoints.md"
+# switched on by an option, and a text
+NOT_CALLED = {"GET /healthcheck"}
+BOOK = [{"interface": "management", "step": "reset_bios", "args": {"a_password": "s"}, "order": 1}]
+RULE = [{"op": "set-attribute", "args": {"path": "/description", "value": "seen"}}]
 STEPS = [{"interface": "deploy", "step": "deploy", "args": {}, "priority": 90}]
 CLEAN = [{"interface": "bios", "step": "factory_reset"}]
 UNKNOWN = [{"interface": "deploy", "step": "nosuch"}]
@@ -22,7 +29,10 @@ def add(path, value):
 
 
 def tell(service, record):
+    used = set()
+
     def send(version, method, path, body=None):
+        used.add((method, path.split("?")[0].rstrip("/") or "/"))
         status, headers, answer = service.request(method, path, version, body)
         lower = {name.lower(): value for name, value in headers.items()}
         seen = {name.lower(): lower[name.lower()] for name in HEADERS if name.lower() in lower}
@@ -202,5 +212,115 @@ def tell(service, record):
         get(f"/v1/nodes/{node}/traits")
         send(version, "DELETE", f"/v1/nodes/{node}/traits")
         send(version, "DELETE", "/v1/ports/" + ident(3))
+        resources(version, send, ident, node, number)
         send(version, "DELETE", "/v1/nodes/" + node)
         send(version, "DELETE", "/v1/nodes/" + node)
+    for line in uncalled(used):
+        record.incomplete(f"no raw request {line}")
+
+
+def resources(version, send, ident, node, number):
+    """What Metal3 does not use, and gophercloud or other clients do."""
+    n = "/v1/nodes/" + node
+    change = [add("/extra/a", 1)]
+    get = lambda path: send(version, "GET", path)
+    get("/v1/nodes")
+    get("/v1/nodes/validate?node_uuid=" + node)
+    get(n + "/states/console")
+    send(version, "PUT", n + "/states/console", {"enabled": "maybe"})
+    send(version, "PUT", n + "/management/inject_nmi", {})
+    get(n + "/management/indicators/led@system")
+    send(version, "PUT", n + "/management/indicators/led@system", {"state": "blinking"})
+    for base in (n, "/v1/drivers/fake-hardware"):
+        get(base + "/vendor_passthru/methods")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            send(version, method, base + "/vendor_passthru/nosuch", {} if method in ("POST", "PUT", "PATCH") else None)
+    send(version, "PUT", n + "/traits/CUSTOM_Y")
+    send(version, "PUT", n + "/traits/bad")
+    send(version, "DELETE", n + "/traits/CUSTOM_Y")
+    send(version, "DELETE", n + "/traits/CUSTOM_Y")
+    get(n + "/bios/nosuch")
+    get(n + "/history/" + ident(99))
+    get(n + "/allocation")
+    send(version, "DELETE", n + "/allocation")
+    get("/v1/conductors")
+    get("/v1/conductors/localhost")
+
+    chassis, group, port = ident(11), ident(12), ident(13)
+    send(version, "POST", "/v1/chassis", {"uuid": chassis, "description": "c"})
+    get("/v1/chassis/" + chassis)
+    get("/v1/chassis")
+    send(version, "PATCH", "/v1/chassis/" + chassis, change)
+    send(version, "PATCH", n, [add("/chassis_uuid", chassis)])
+    get(f"/v1/chassis/{chassis}/nodes")
+    get(f"/v1/chassis/{chassis}/nodes/detail")
+    send(version, "DELETE", "/v1/chassis/" + chassis)
+    send(version, "PATCH", n, [{"op": "remove", "path": "/chassis_uuid"}])
+    send(version, "DELETE", "/v1/chassis/" + chassis)
+
+    address = f"52:54:00:6b:{number:02x}:"
+    send(version, "POST", "/v1/portgroups", {"uuid": group, "node_uuid": node, "name": f"raw-{number}", "address": address + "12",
+                                             "mode": "active-backup", "properties": {"miimon": "100"}})
+    send(version, "POST", "/v1/portgroups", {"node_uuid": node, "address": address + "12"})
+    send(version, "POST", "/v1/ports", {"uuid": port, "node_uuid": node, "address": address + "13", "portgroup_uuid": group})
+    get("/v1/portgroups/" + group)
+    get("/v1/portgroups")
+    send(version, "PATCH", "/v1/portgroups/" + group, change)
+    for path in (f"{n}/ports", f"{n}/portgroups", f"{n}/portgroups/detail", f"/v1/portgroups/{group}/ports",
+                 f"/v1/portgroups/{group}/ports/detail"):
+        get(path)
+    get(f"{n}/portgroups/{group}/ports")
+    get("/v1/ports")
+    send(version, "DELETE", "/v1/portgroups/" + group)
+    send(version, "DELETE", "/v1/ports/" + port)
+    send(version, "DELETE", "/v1/portgroups/" + group)
+
+    get("/v1/volume")
+    get(n + "/volume")
+    for kind, body in (("connectors", {"type": "iqn", "connector_id": f"iqn.raw{number}"}),
+                       ("targets", {"volume_type": "iscsi", "boot_index": 0, "volume_id": "v",
+                                    "properties": {"auth_password": "s"}})):
+        one = f"/v1/volume/{kind}/{ident(14)}"
+        send(version, "POST", "/v1/volume/" + kind, {"uuid": ident(14), "node_uuid": node, **body})
+        send(version, "POST", "/v1/volume/" + kind, {"node_uuid": node, **body})
+        get(one)
+        get(f"{n}/volume/{kind}")
+        send(version, "PATCH", one, change)
+        send(version, "DELETE", one)
+        send(version, "DELETE", one)
+
+    send(version, "PATCH", "/v1/allocations/" + ident(99), change)
+    for path, body, later in (
+            ("/v1/deploy_templates", {"name": f"CUSTOM_RAW{number}", "steps": STEPS}, change),
+            ("/v1/runbooks", {"name": f"CUSTOM_RAW{number}", "steps": BOOK}, change),
+            ("/v1/inspection_rules", {"actions": RULE, "conditions": [], "priority": 1}, [add("/description", "d")])):
+        one = f"{path}/{ident(15)}"
+        send(version, "POST", path, {"uuid": ident(15), **body})
+        send(version, "POST", path, {"uuid": ident(15), **body})
+        get(path)
+        get(one)
+        send(version, "PATCH", one, later)
+        if path == "/v1/runbooks":
+            for at in (version, "1.115"):
+                send(at, "PUT", one + "/traits", {"traits": ["CUSTOM_A"]})
+                send(at, "PUT", one + "/traits/CUSTOM_B")
+                send(at, "GET", one + "/traits")
+                send(at, "DELETE", one + "/traits/CUSTOM_B")
+                send(at, "DELETE", one + "/traits")
+        send(version, "DELETE", one)
+        send(version, "DELETE", one)
+    get("/v1/lookup?node_uuid=" + node)
+    get("/v1/lookup?addresses=" + address + "13")
+    send(version, "POST", "/v1/heartbeat/" + node, {"callback_url": "https://192.0.2.1:9999"})
+    send(version, "POST", "/v1/continue_inspection", {"inventory": {}})
+
+
+def uncalled(used):
+    """Endpoints that no request was sent to."""
+    def called(method, path):
+        parts = path.split("/")
+        return any(method == m and len(parts) == len(p.split("/")) and
+                   all(a == b or a.startswith("{") for a, b in zip(parts, p.split("/"))) for m, p in used)
+    listed = re.findall(r"^\| ([A-Z]+) (\S+) \| 1\.", ENDPOINTS.read_text(), re.M)
+    return [f"{method} {path}" for method, path in listed
+            if not called(method, path) and f"{method} {path}" not in NOT_CALLED] if listed else ["is listed at all"]

@@ -21,12 +21,28 @@ pub struct Outcome {
 }
 
 /// What the property-based client found.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, serde::Deserialize)]
 pub struct Properties {
-    /// Its last lines: how many operations and cases.
-    pub summary: Vec<String>,
-    /// Its failures.
+    /// Operations of the document.
+    pub operations: u64,
+    /// Those that it has called.
+    pub tested: u64,
+    /// Requests that it has generated.
+    pub cases: u64,
     pub failures: Vec<String>,
+}
+
+impl std::fmt::Display for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} of {} operations, {} requests, {} failures",
+            self.tested,
+            self.operations,
+            self.cases,
+            self.failures.len()
+        )
+    }
 }
 
 impl Outcome {
@@ -90,9 +106,7 @@ pub fn print(outcome: &Outcome) -> Result<()> {
         for failure in &properties.failures {
             println!("PROPERTY {failure}");
         }
-        for text in &properties.summary {
-            println!("schemathesis: {text}");
-        }
+        println!("schemathesis: {properties}");
     }
     let total = total(outcome);
     let failures = outcome.properties.as_ref().map_or(0, |p| p.failures.len());
@@ -174,9 +188,10 @@ pub fn markdown(outcome: &Outcome) -> Result<String> {
     match &outcome.properties {
         None => text.push_str("Not run.\n"),
         Some(properties) => {
-            for line in &properties.summary {
-                let _ = writeln!(text, "- {line}");
-            }
+            let _ = writeln!(
+                text,
+                "schemathesis, by the document that the service serves: {properties}.\n"
+            );
             for failure in &properties.failures {
                 let _ = writeln!(text, "- **failure**: {}", failure.replace('\n', " "));
             }

@@ -6,6 +6,7 @@
 
 mod controller;
 mod parts;
+mod properties;
 
 use std::path::Path;
 

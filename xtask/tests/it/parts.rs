@@ -19,14 +19,19 @@ fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from)
 }
 
+/// The program of the service.
+pub fn server(cache: &Cache) -> Result<PathBuf> {
+    match given("BESSEMER_SERVER") {
+        Some(path) => Ok(path),
+        None => build::server(cache),
+    }
+}
+
 impl Parts {
     /// To be called outside of the namespaces first, where what is missing can be fetched.
     pub fn get() -> Result<Parts> {
         let cache = Cache::open()?;
-        let server = match given("BESSEMER_SERVER") {
-            Some(path) => path,
-            None => build::server(&cache)?,
-        };
+        let server = server(&cache)?;
         let ramdisk = match given("BESSEMER_TEST_RAMDISK_DIR") {
             Some(directory) => Ramdisk {
                 kernel: directory.join("deploy-cloud.kernel"),

@@ -1,5 +1,7 @@
 //! Who sent a request, as policies, audit and history see it.
 
+use std::net::IpAddr;
+
 use bessemer_policy::{Fact, Facts};
 
 /// A caller: nobody in particular, a user of the password file, or the holder of a token.
@@ -11,6 +13,8 @@ pub struct Caller {
     /// The token is for the whole system.
     pub system: bool,
     pub roles: Vec<String>,
+    /// Where the request came from; unknown without a connection.
+    pub from: Option<IpAddr>,
     /// The same for policies, by upstream's names.
     pub(super) facts: Facts,
 }
@@ -68,17 +72,27 @@ impl Caller {
         self
     }
 
-    /// As operations and the history keep it; `None` when nobody is known.
+    /// As operations and the history keep it; `None` when nothing is known.
     pub fn requester(&self) -> Option<bessemer_store::Requester> {
-        Some(bessemer_store::Requester {
-            user_id: self.user_id.clone()?,
+        let phrase = self.phrase();
+        (!phrase.is_empty()).then(|| bessemer_store::Requester {
+            user_id: self.user_id.clone(),
             project_id: self.project_id.clone(),
-            shown: self.shown().unwrap_or_default().to_owned(),
+            phrase,
         })
     }
 
-    /// How people know the caller.
-    pub fn shown(&self) -> Option<&str> {
-        self.user_name.as_deref().or(self.user_id.as_deref())
+    /// How lines of a node's timeline end: ` by jo from 192.0.2.7`, as far as it is known.
+    pub fn phrase(&self) -> String {
+        let mut phrase = String::new();
+        if let Some(user) = self.user_name.as_deref().or(self.user_id.as_deref()) {
+            phrase.push_str(" by ");
+            phrase.push_str(user);
+        }
+        if let Some(from) = self.from {
+            phrase.push_str(" from ");
+            phrase.push_str(&from.to_canonical().to_string());
+        }
+        phrase
     }
 }

@@ -3,44 +3,28 @@
 use bessemer_store::testing::on_both;
 use serde_json::Value;
 
-use crate::compare::{Reply, differences, request};
+use crate::compare::{self, Reply, Teller, request};
 use crate::seed::seed;
 use crate::service::{HOST, Service};
 
+/// Puts into our store what the recorder has put into upstream's database by hand.
+struct Seeding<'a>(&'a Service);
+
+impl Teller for Seeding<'_> {
+    async fn between(&self, step: &Value) -> bool {
+        let seeds = step["method"] == "SEED";
+        if seeds {
+            let path = step["path"].as_str().unwrap();
+            seed(&self.0.store, path, &step["body"]).await;
+        }
+        seeds
+    }
+}
+
 async fn tell(story: &str) {
-    let path = format!("{}/tests/goldens/{story}.json", env!("CARGO_MANIFEST_DIR"));
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let base = golden["base"].as_str().unwrap().to_owned();
     on_both(async |settings| {
         let service = Service::start(&settings).await;
-        let mut wrong = Vec::new();
-        for (number, step) in golden["steps"].as_array().unwrap().iter().enumerate() {
-            if step["method"] == "SEED" {
-                seed(
-                    &service.store,
-                    step["path"].as_str().unwrap(),
-                    &step["body"],
-                )
-                .await;
-                continue;
-            }
-            let reply = replay(&service, step).await;
-            for difference in differences(step, &reply, &base) {
-                wrong.push(format!(
-                    "{story} {number}: {} {} {} {}\n    {difference}",
-                    step["method"].as_str().unwrap(),
-                    step["path"].as_str().unwrap(),
-                    step["version"],
-                    step.get("body").or(step.get("raw")).unwrap_or(&Value::Null),
-                ));
-            }
-        }
-        assert!(
-            wrong.is_empty(),
-            "{} differences:\n{}",
-            wrong.len(),
-            wrong.join("\n")
-        );
+        compare::tell(story, &service.router, Some(HOST), &Seeding(&service)).await;
     })
     .await;
 }
@@ -152,8 +136,7 @@ async fn inspection_rules() {
 /// The keys of a node stand in upstream's order.
 #[tokio::test]
 async fn order_of_keys() {
-    let path = format!("{}/tests/goldens/nodes.json", env!("CARGO_MANIFEST_DIR"));
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let golden = compare::golden("nodes");
     let database = bessemer_store::testing::sqlite();
     let service = Service::start(&database.settings).await;
     let mut seen = 0;

@@ -329,6 +329,11 @@ async fn the_audit_says_who_did_what() {
     .await;
     call("GET", "/v1/nodes", "wrong-word", Value::Null).await;
 
+    let timeline = call("GET", "/v1/nodes/n1/timeline", "right", Value::Null).await;
+    assert_eq!(
+        timeline.json()["timeline"][0]["text"],
+        "created with driver fake-hardware by jo from 192.0.2.7"
+    );
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(!text.contains("hidden-word") && !text.contains("wrong-word"));
     let audit: Vec<Value> = text

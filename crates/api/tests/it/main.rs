@@ -13,6 +13,7 @@ mod listening;
 mod lists;
 mod misuse;
 mod openapi;
+mod records;
 mod seed;
 mod service;
 mod whole;

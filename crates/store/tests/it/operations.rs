@@ -731,9 +731,9 @@ async fn requesters_are_remembered() {
             let submitting = store.submit(node.id, deploy(), nothing(), vec![event("asked")]);
             if asked {
                 let requester = Requester {
-                    user_id: "u-1".into(),
+                    user_id: Some("u-1".into()),
                     project_id: Some("p-1".into()),
-                    shown: "jo".into(),
+                    phrase: " by jo from 192.0.2.7".into(),
                 };
                 requester.asks(submitting).await.unwrap();
             } else {
@@ -774,7 +774,9 @@ async fn requesters_are_remembered() {
             assert_eq!(history[0].user.as_deref(), asked.then_some("u-1"));
             assert_eq!(history[0].project.as_deref(), asked.then_some("p-1"));
             let timeline = store.list_timeline(node.id, None, 10).await.unwrap();
-            let said = timeline.iter().any(|(_, line)| line.text == "asked by jo");
+            let said = timeline
+                .iter()
+                .any(|(_, line)| line.text == "asked by jo from 192.0.2.7");
             assert_eq!(said, asked, "{timeline:?}");
         }
     })

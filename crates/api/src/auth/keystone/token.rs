@@ -146,6 +146,7 @@ impl Token {
             .with("service_roles", roles(service))
             .with("is_public_api", Fact::Bool(false));
         Caller {
+            from: None,
             user_id: Some(self.user.id.clone()),
             user_name: Some(self.user.name.clone()),
             project_id: self.project.as_ref().map(|p| p.id.clone()),
