@@ -29,6 +29,15 @@ class Waiting(Story):
             time.sleep(0.1)
         self.steps.append({"until": {"node": node, "field": field, "value": value}})
 
+    def matched(self, allocation):
+        """Waits until the conductor has looked at an allocation; the test waits likewise."""
+        deadline = time.time() + 60
+        while '"allocating"' in call("GET", "/v1/allocations/" + allocation, NEW)[2]:
+            if time.time() > deadline:
+                raise SystemExit(f"allocation {allocation} is not looked at")
+            time.sleep(0.1)
+        self.steps.append({"matched": allocation})
+
 
 def catalogue():
     s = Story("driver_catalogue")

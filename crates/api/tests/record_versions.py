@@ -6,7 +6,7 @@
 What is asked for stands in tests/it/records.rs. Told again to the real conductor with the real drivers
 (`tests/tests/it/driver_api.rs`).
 """
-from record import NEW, call, uuid
+from record import NEW, uuid
 from record_drivers import Waiting
 
 NODE, OTHER = uuid(901), uuid(902)
@@ -141,13 +141,11 @@ def story():
     s("GET", "/v1/drivers/fake-hardware/raid/logical_disk_properties", versions(11))
     s("GET", "/v1/drivers/fake-hardware/raid/logical_disk_properties", versions(12, 34, 115), ours={"keys": True})
     s("GET", "/v1/conductors/localhost", versions(48))
-    s("GET", "/v1/conductors/localhost", versions(49), ours={"differs": ["drivers"]})
+    s("GET", "/v1/conductors/localhost", versions(49), ours={"differs": ["drivers", "updated_at"]})
 
     claim = uuid(971)
     s("POST", "/v1/allocations", versions(51, 52), body={"uuid": claim, "resource_class": "none", "name": "vclaim"})
-    for _ in range(100):
-        if '"allocating"' not in call("GET", "/v1/allocations/" + claim, NEW)[2]:
-            break
+    s.matched(claim)
     s("POST", "/v1/allocations", versions(115), body={"uuid": claim, "resource_class": "none"})
     s("GET", "/v1/allocations", versions(51, 52, 115))
     s("GET", "/v1/allocations/" + claim, versions(51, 52, 59, 60, 115))

@@ -230,7 +230,14 @@ impl Teller for Service {
         if let Some(until) = step.get("until") {
             self.wait(until).await;
         }
-        step.get("until").is_some()
+        if let Some(allocation) = step["matched"].as_str() {
+            let path = format!("/v1/allocations/{allocation}");
+            self.until("the allocation", async || {
+                self.get(&path).await.json()["state"] != "allocating"
+            })
+            .await;
+        }
+        step.get("method").is_none()
     }
 
     fn judge(&self, step: &Value, reply: &Reply, base: &str) -> Vec<String> {
