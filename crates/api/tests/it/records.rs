@@ -44,10 +44,13 @@ fn changes(method: Method, path: &str) -> Vec<u16> {
     }
 }
 
+/// A route, and names with the versions in which they came.
+type Names = (Method, &'static str, &'static [(&'static str, u16)]);
+
 /// Members of requests, arguments of queries and verbs (`target=`) that came later than their routes and stand in no table of
 /// the service.
 #[rustfmt::skip]
-const ASKED: &[(Method, &str, &[(&str, u16)])] = &[
+const ASKED: &[Names] = &[
     (Method::Get, "/v1/nodes", &[("fields", 8), ("detail", 43), ("description_contains", 51), ("retired", 61),
         ("instance_name", 104)]),
     (Method::Get, "/v1/ports", &[("fields", 8), ("portgroup", 24), ("detail", 43), ("shard", 82), ("description_contains", 97),
