@@ -46,9 +46,8 @@ def catalogue():
     for driver in ("ipmi", "fake-hardware", "manual-management"):
         s("GET", "/v1/drivers/" + driver, ["1.1", "1.13", "1.14", "1.29"])
         s("GET", "/v1/drivers/" + driver, steps, ours=whole)
-    s("GET", "/v1/drivers/intel-ipmi", NEW, ours=whole)
-    for driver in ("redfish", "idrac"):
-        s("GET", "/v1/drivers/" + driver, NEW, ours={"status": 404})
+    for driver in ("redfish", "idrac", "intel-ipmi"):
+        s("GET", "/v1/drivers/" + driver, NEW, ours=whole)
     s("GET", "/v1/drivers/fake-hardware/properties", ALL, ours={"keys": True})
     # of the default interfaces, which are not all the same
     proxies = ["image_http_proxy", "image_https_proxy", "image_no_proxy"]

@@ -47,6 +47,8 @@ pub struct Data {
     /// What the present step of the driver said last; it goes on from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_state: Option<Value>,
+    /// The present step of the driver goes on after the restart that it asked for.
+    pub step_goes_on: bool,
     /// The present step of the driver is ended by the agent's next call.
     pub step_waits: bool,
     /// Step commands that said nothing of their parameters when the present step was about to be started.

@@ -36,6 +36,7 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             tracing::warn!(%error, "power states could not be compared");
         }
         shared.environment.bmcs.close_idle(false).await;
+        shared.environment.redfish.close_idle(false).await;
     }
 }
 

@@ -100,6 +100,7 @@ impl Conductor {
             tracing::error!(%error, "power sync ended badly");
         }
         self.shared.environment.bmcs.close_idle(true).await;
+        self.shared.environment.redfish.close_idle(true).await;
         ended
     }
 
@@ -202,10 +203,23 @@ impl Conductor {
         } else {
             Persistence::Once
         };
-        hardware
+        let effects = hardware
             .management
             .set_boot_device(&self.shared.environment, &node, device, persistence)
+            .await?;
+        if effects == bessemer_drivers::Effects::default() {
+            return Ok(());
+        }
+        let change: bessemer_store::NodeChange = Arc::new(move |node| {
+            effects.apply(node);
+            Ok(())
+        });
+        self.shared
+            .store
+            .update_node(id, None, false, change, Vec::new())
             .await
+            .map(drop)
+            .map_err(|e| error_text::store(&e))
     }
 
     /// # Errors

@@ -24,6 +24,8 @@ pub const HARDWARE_TYPES: &[&HardwareType] = &[
     &hw::ipmi::INTEL_IPMI,
     &hw::fake::FAKE_HARDWARE,
     &hw::manual::MANUAL_MANAGEMENT,
+    &hw::redfish::REDFISH,
+    &hw::redfish::IDRAC,
 ];
 
 /// Implementations that are the default only of sites that enable them by name: they need more than a BMC.
@@ -51,6 +53,8 @@ implementations! {
     Bios bios_interface BiosInterface {
         "fake" => bios::fake::FakeBios,
         "no-bios" => bios::none::NoBios,
+        "idrac-redfish" => bios::redfish::RedfishBios::IDRAC,
+        "redfish" => bios::redfish::RedfishBios::PLAIN,
     }
     Boot boot_interface BootInterface {
         "fake" => boot::fake::FakeBoot,
@@ -69,17 +73,22 @@ implementations! {
     Firmware firmware_interface FirmwareInterface {
         "fake" => firmware::fake::FakeFirmware,
         "no-firmware" => firmware::none::NoFirmware,
+        "redfish" => firmware::redfish::RedfishFirmware,
     }
     Inspect inspect_interface InspectInterface {
         "agent" => inspect::agent::AgentInspect,
         "fake" => inspect::fake::FakeInspect,
         "no-inspect" => inspect::none::NoInspect,
+        "idrac-redfish" => inspect::redfish::RedfishInspect::IDRAC,
+        "redfish" => inspect::redfish::RedfishInspect::PLAIN,
     }
     Management management_interface ManagementInterface {
         "fake" => management::fake::FakeManagement,
         "intel-ipmitool" => management::ipmitool::IpmitoolManagement::INTEL,
         "ipmitool" => management::ipmitool::IpmitoolManagement::PLAIN,
         "noop" => management::noop::NoopManagement,
+        "idrac-redfish" => management::redfish::RedfishManagement::IDRAC,
+        "redfish" => management::redfish::RedfishManagement::PLAIN,
     }
     Network network_interface NetworkInterface {
         "noop" => network::noop::NoopNetwork,
@@ -87,11 +96,15 @@ implementations! {
     Power power_interface PowerInterface {
         "fake" => power::fake::FakePower,
         "ipmitool" => power::ipmitool::IpmitoolPower,
+        "idrac-redfish" => power::redfish::RedfishPower::IDRAC,
+        "redfish" => power::redfish::RedfishPower::PLAIN,
     }
     Raid raid_interface RaidInterface {
         "agent" => raid::agent::AgentRaid,
         "fake" => raid::fake::FakeRaid,
         "no-raid" => raid::none::NoRaid,
+        "idrac-redfish" => raid::redfish::RedfishRaid::IDRAC,
+        "redfish" => raid::redfish::RedfishRaid::PLAIN,
     }
     Rescue rescue_interface RescueInterface {
         "agent" => rescue::agent::AgentRescue,
@@ -106,6 +119,8 @@ implementations! {
         "fake" => vendor::fake::FakeVendor,
         "ipmitool" => vendor::ipmitool::IpmitoolVendor,
         "no-vendor" => vendor::none::NoVendor,
+        "idrac-redfish" => vendor::redfish::RedfishVendor::IDRAC,
+        "redfish" => vendor::redfish::RedfishVendor::PLAIN,
     }
 }
 

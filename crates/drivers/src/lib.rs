@@ -21,6 +21,7 @@ pub mod management;
 pub mod network;
 pub mod power;
 pub mod raid;
+pub mod redfish;
 pub mod rescue;
 pub mod storage;
 pub mod vendor;
@@ -35,3 +36,4 @@ pub use interface::{
     RamdiskKind, RescueInterface, StepCall, StepResult, StepRun, StorageInterface, VendorInterface,
     VendorMethod, VendorReply,
 };
+pub use redfish::{RedfishBmcs, RedfishSettings};

@@ -8,7 +8,7 @@ use bessemer_conductor::inspection::hooks::{AddPorts, HookSettings, KeepPorts};
 use bessemer_conductor::inspection::rules::MaskSecrets;
 use bessemer_conductor::{InspectionSettings, Settings};
 use bessemer_config::{Config, FakeDelay};
-use bessemer_drivers::{Bmcs, Drivers, Environment};
+use bessemer_drivers::{Bmcs, Drivers, Environment, RedfishBmcs, RedfishSettings};
 use bessemer_ipmi::{CipherSuite, Timing};
 use bessemer_model::{Fault, InterfaceKind};
 use rand::RngExt;
@@ -170,6 +170,26 @@ fn timing(config: &Config) -> Timing {
     }
 }
 
+/// What the Redfish drivers are told.
+fn redfish(config: &Config) -> RedfishSettings {
+    let r = &config.redfish;
+    RedfishSettings {
+        auth_type: r.auth_type.clone(),
+        verify_ca: r.verify_ca.clone(),
+        tls_minimum_version: r.tls_minimum_version.clone(),
+        tls_ciphers: r.tls_ciphers.clone(),
+        connection_attempts: r.connection_attempts,
+        connection_retry_interval: r.connection_retry_interval,
+        connect_timeout: r.connect_timeout,
+        read_timeout: r.read_timeout,
+        boot_mode_config_timeout: r.boot_mode_config_timeout,
+        raid_config_status_interval: r.raid_config_status_interval,
+        firmware_update_status_interval: r.firmware_update_status_interval,
+        firmware_update_overall_timeout: r.firmware_update_overall_timeout,
+        enable_verify_bmc_clock: r.enable_verify_bmc_clock,
+    }
+}
+
 /// What drivers may use.
 #[must_use]
 pub fn environment(config: &Config) -> Environment {
@@ -188,6 +208,7 @@ pub fn environment(config: &Config) -> Environment {
     let rescue = config.clone();
     Environment {
         bmcs: Bmcs::new(timing(config), suites),
+        redfish: RedfishBmcs::new(redfish(config)),
         fake_delay: Arc::new(move |kind| match kind {
             InterfaceKind::Power => draw(&fake.power_delay),
             InterfaceKind::Management => draw(&fake.management_delay),

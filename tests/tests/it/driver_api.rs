@@ -27,8 +27,6 @@ use compare::{Reply, Teller, ask, differences, golden, request};
 /// Implementations that upstream has and this version has not, with the issue that brings them.
 #[rustfmt::skip]
 const MISSING: &[(K, &str, &str)] = &[
-    (K::Bios, "idrac-redfish", "issue 6"),
-    (K::Bios, "redfish", "issue 6"),
     (K::Boot, "http", "issue 8"),
     (K::Boot, "http-ipxe", "issue 8"),
     (K::Boot, "idrac-redfish-virtual-media", "issue 8"),
@@ -43,29 +41,25 @@ const MISSING: &[(K, &str, &str)] = &[
     (K::Deploy, "bootc", "issue 7"),
     (K::Deploy, "custom-agent", "issue 7"),
     (K::Deploy, "ramdisk", "issue 8"),
-    (K::Firmware, "redfish", "issue 6"),
-    (K::Inspect, "idrac-redfish", "issue 6"),
-    (K::Inspect, "redfish", "issue 6"),
-    (K::Management, "idrac-redfish", "issue 6"),
-    (K::Management, "redfish", "issue 6"),
     (K::Network, "flat", "later: Neutron"),
     (K::Network, "ironic-networking", "later: switch ports"),
     (K::Network, "neutron", "later: Neutron"),
     (K::Power, "agent", "issue 5"),
-    (K::Power, "idrac-redfish", "issue 6"),
-    (K::Power, "redfish", "issue 6"),
-    (K::Raid, "idrac-redfish", "issue 6"),
-    (K::Raid, "redfish", "issue 6"),
     (K::Storage, "cinder", "issue 8"),
     (K::Storage, "external", "issue 8"),
-    (K::Vendor, "idrac-redfish", "issue 6"),
-    (K::Vendor, "redfish", "issue 6"),
 ];
 
 /// The hardware types that are enabled.
-const TYPES: [&str; 4] = ["fake-hardware", "ipmi", "intel-ipmi", "manual-management"];
+const TYPES: [&str; 6] = [
+    "fake-hardware",
+    "ipmi",
+    "intel-ipmi",
+    "manual-management",
+    "redfish",
+    "idrac",
+];
 
-struct Service {
+pub struct Service {
     router: axum::Router,
     store: Store,
     stop: CancellationToken,
@@ -74,7 +68,7 @@ struct Service {
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::over(bessemer_store::testing::sqlite()).await
     }
 
@@ -83,9 +77,14 @@ impl Service {
         config.default.host = "localhost".into();
         config.default.enabled_hardware_types = TYPES.map(str::to_owned).to_vec();
         // by name: then `agent` is the default, as in the service that was recorded
-        config.default.enabled_inspect_interfaces =
-            Some(["fake", "agent", "no-inspect"].map(str::to_owned).to_vec());
+        config.default.enabled_inspect_interfaces = Some(
+            ["fake", "redfish", "idrac-redfish", "agent", "no-inspect"]
+                .map(str::to_owned)
+                .to_vec(),
+        );
         config.conductor.sync_power_state_interval = Duration::ZERO;
+        config.redfish.firmware_update_status_interval = Duration::from_millis(500);
+        config.redfish.raid_config_status_interval = Duration::from_millis(500);
         let store = Store::open(&database.settings).await.unwrap();
         let conductor = Conductor::new(
             store.clone(),
@@ -121,22 +120,22 @@ impl Service {
         service
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.conductor.await.unwrap().unwrap();
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub async fn get(&self, path: &str) -> Reply {
         let step = json!({"method": "GET", "path": path, "version": "1.115"});
         ask(&self.router, request(&step, "localhost")).await
     }
 
-    async fn send(&self, method: &str, path: &str, body: Value) -> Reply {
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> Reply {
         let step = json!({"method": method, "path": path, "version": "1.115", "body": body});
         ask(&self.router, request(&step, "localhost")).await
     }
 
-    async fn until(&self, what: &str, mut seen: impl AsyncFnMut() -> bool) {
+    pub async fn until(&self, what: &str, mut seen: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !seen().await {
             assert!(Instant::now() < deadline, "waited in vain for {what}");

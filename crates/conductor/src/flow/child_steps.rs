@@ -324,6 +324,7 @@ async fn run_out_of_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome
         .await?
     {
         StepResult::Done(effects) => {
+            super::hardware_tables::save(cx, &effects).await?;
             cx.set(move |node| effects.apply(node));
             cx.note(
                 TimelineSource::Engine,
@@ -338,6 +339,11 @@ async fn run_out_of_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome
                 Wait::new(what).look_again(after).until(limit),
             ))
         }
+        StepResult::Reboot { what, .. } => Err(Fault::unsupported(format!(
+            "Step {} of node {} was started and asks for a restart ({what}), which a step on a child node cannot do; restart the node.",
+            step.label(),
+            cx.node.label()
+        ))),
         StepResult::WaitForAgent { .. } => Err(Fault::unsupported(format!(
             "Step {} of node {} needs the agent, which a step on a child node has not.",
             step.label(),

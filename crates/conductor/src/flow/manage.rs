@@ -6,7 +6,7 @@ use bessemer_model::{Event, Fault, Object};
 use bessemer_store::TimelineSource;
 
 use super::ramdisk::Abandon;
-use super::{Flow, OnFailure};
+use super::{Flow, OnFailure, hardware_tables};
 use crate::context::Context;
 use crate::outcome::{Look, Outcome, Phase, Wait};
 
@@ -41,6 +41,7 @@ impl Phase for VerifyPower {
             ..fault
         })?;
         cx.note(TimelineSource::Bmc, format!("the BMC answers: {state}"));
+        hardware_tables::learn(cx).await?;
         if steps(cx)?.is_empty() {
             return done(cx);
         }
@@ -100,6 +101,7 @@ impl Phase for VerifySteps {
             .await?
         {
             StepResult::Done(effects) => {
+                hardware_tables::save(cx, &effects).await?;
                 cx.set(move |node| effects.apply(node));
                 cx.note(
                     TimelineSource::Engine,
@@ -119,6 +121,10 @@ impl Phase for VerifySteps {
                     Wait::new(what).look_again(after).until(limit),
                 ))
             }
+            StepResult::Reboot { what, .. } => Err(Fault::unsupported(format!(
+                "Verification of node {} cannot restart it ({what}).",
+                cx.node.label()
+            ))),
             StepResult::WaitForAgent { what } => Err(Fault::unsupported(format!(
                 "Verification of node {} cannot wait for an agent ({what}).",
                 cx.node.label()

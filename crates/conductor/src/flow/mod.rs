@@ -6,6 +6,7 @@ mod child_steps;
 mod clean;
 mod core_steps;
 mod deploy;
+mod hardware_tables;
 mod in_band;
 mod inspect;
 mod manage;

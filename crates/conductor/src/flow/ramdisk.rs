@@ -252,10 +252,11 @@ pub async fn set_boot_device(
         // Simulated nodes know only pxe; there is nothing to boot on them.
         return Ok(());
     }
-    hardware
+    let effects = hardware
         .management
         .set_boot_device(&env, &cx.node, device, persistence)
         .await?;
+    cx.set(move |node| effects.apply(node));
     let held = if persistence == Persistence::Once {
         "once"
     } else {

@@ -174,6 +174,13 @@ pub async fn look_reboot(cx: &mut Context, step: &PlannedStep) -> Result<Look, F
             other => Ok(other),
         },
         Some(Reboot::Agent) if agent_is_missing(cx) => Ok(Look::NotDone),
+        Some(Reboot::Agent) | None if cx.data.step_goes_on => {
+            cx.leave_wait()?;
+            cx.data.step_goes_on = false;
+            cx.data.reboot = None;
+            cx.data.power_sent_at = None;
+            Ok(Look::Next(RUN))
+        }
         Some(Reboot::Agent) | None => {
             cx.data.rebooted = true;
             advance(cx, step)

@@ -15,7 +15,7 @@ use bessemer_wire::{CommandResult, CommandStatus, StepDefinition};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{child_steps, core_steps, in_band, reserved};
+use super::{child_steps, core_steps, hardware_tables, in_band, reserved};
 use crate::agent_client::AgentClient;
 use crate::context::Context;
 use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
@@ -317,6 +317,7 @@ async fn run_out_of_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome
         .await?;
     match result {
         StepResult::Done(effects) => {
+            hardware_tables::save(cx, &effects).await?;
             cx.set(move |node| effects.apply(node));
             finished(cx, step)
         }
@@ -326,6 +327,20 @@ async fn run_out_of_band(cx: &mut Context, step: &PlannedStep) -> Result<Outcome
             Ok(Outcome::Wait(
                 Wait::new(what).look_again(after).until(deadline),
             ))
+        }
+        StepResult::Reboot { what, state } => {
+            cx.note(
+                TimelineSource::Engine,
+                format!(
+                    "step {} asks for a restart of the node: {what}",
+                    step.label()
+                ),
+            );
+            cx.data.step_state = Some(state);
+            cx.data.step_goes_on = true;
+            cx.data.reboot = Some(reserved::Reboot::Off);
+            cx.data.power_sent_at = None;
+            Ok(Outcome::Next(RUN))
         }
         StepResult::WaitForAgent { what } => {
             cx.data.step_waits = true;
@@ -398,6 +413,7 @@ fn next(cx: &mut Context, step: &PlannedStep) -> Result<(), Fault> {
     cx.data.step_attempt = 0;
     cx.data.step_agent = None;
     cx.data.step_state = None;
+    cx.data.step_goes_on = false;
     cx.data.step_waits = false;
     cx.data.power_sent_at = None;
     cx.data.agent_off_at = None;

@@ -2,3 +2,4 @@
 
 pub mod fake;
 pub mod none;
+pub mod redfish;

@@ -3,6 +3,7 @@
 pub mod fake;
 pub mod ipmi;
 pub mod manual;
+pub mod redfish;
 
 use bessemer_model::InterfaceKind;
 

@@ -3,3 +3,4 @@
 pub mod agent;
 pub mod fake;
 pub mod none;
+pub mod redfish;

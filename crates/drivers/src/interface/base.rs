@@ -182,6 +182,14 @@ pub enum StepResult {
         /// Kept with the operation; no secrets.
         state: Value,
     },
+    /// The node is to be restarted, into the ramdisk where the operation works with one; then the same step is called again
+    /// with `state`.
+    Reboot {
+        /// What for, in words.
+        what: String,
+        /// Kept with the operation; no secrets.
+        state: Value,
+    },
     /// The agent in the ramdisk ends it by its next call.
     WaitForAgent { what: String },
 }

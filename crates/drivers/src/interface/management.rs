@@ -7,7 +7,7 @@ use bessemer_model::{Fault, MacAddress, Node, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Environment, Interface, unsupported};
+use super::{Effects, Environment, Interface, unsupported};
 
 /// How long a boot device holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,14 @@ pub trait ManagementInterface: Interface {
         &[]
     }
 
+    /// What is to be remembered of it comes back.
     async fn set_boot_device(
         &self,
         _env: &Environment,
         node: &Node,
         _device: &str,
         _persistence: Persistence,
-    ) -> Result<(), Fault> {
+    ) -> Result<Effects, Fault> {
         Err(unsupported(node, "set_boot_device"))
     }
 

@@ -39,7 +39,7 @@ pub use vendor::{VendorInterface, VendorMethod, VendorReply};
 
 use bessemer_model::{Fault, InterfaceKind, Node};
 
-use crate::Bmcs;
+use crate::{Bmcs, RedfishBmcs};
 
 /// Kernel and ramdisk of an architecture.
 pub type DeployImages = Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>;
@@ -49,6 +49,8 @@ pub type DeployImages = Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + S
 pub struct Environment {
     /// Sessions to BMCs, shared by all interfaces.
     pub bmcs: Bmcs,
+    /// The same over Redfish.
+    pub redfish: RedfishBmcs,
     /// `[fake]` delays by interface kind: upstream's option `N` or `min,max` seconds.
     pub fake_delay: Arc<dyn Fn(InterfaceKind) -> Duration + Send + Sync>,
     /// `[deploy] default_boot_mode`: `uefi` or `bios`.

@@ -7,7 +7,7 @@ use bessemer_model::{Fault, InterfaceKind, Node};
 use serde_json::Value;
 
 use crate::interface::{
-    Environment, Indicator, Indicators, Interface, ManagementInterface, Persistence,
+    Effects, Environment, Indicator, Indicators, Interface, ManagementInterface, Persistence,
 };
 
 pub struct FakeManagement;
@@ -53,14 +53,14 @@ impl ManagementInterface for FakeManagement {
         _node: &Node,
         device: &str,
         _persistence: Persistence,
-    ) -> Result<(), Fault> {
+    ) -> Result<Effects, Fault> {
         if device != "pxe" {
             return Err(Fault::invalid(format!(
                 "Invalid boot device {device} specified."
             )));
         }
         env.pretend(InterfaceKind::Management).await;
-        Ok(())
+        Ok(Effects::default())
     }
 
     async fn get_boot_device(

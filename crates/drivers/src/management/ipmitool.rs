@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::bmc::IPMI_PROPERTIES;
 use crate::interface::{
-    DriverStep, Environment, Interface, ManagementInterface, Persistence, Property, StepCall,
-    StepResult, StepRun, boot_mode, info_bool, step,
+    DriverStep, Effects, Environment, Interface, ManagementInterface, Persistence, Property,
+    StepCall, StepResult, StepRun, boot_mode, info_bool, step,
 };
 use crate::vendor::ipmitool::send;
 
@@ -178,7 +178,7 @@ impl ManagementInterface for IpmitoolManagement {
         node: &Node,
         device: &str,
         persistence: Persistence,
-    ) -> Result<(), Fault> {
+    ) -> Result<Effects, Fault> {
         let (_, device) = DEVICES
             .iter()
             .find(|(name, _)| *name == device)
@@ -204,7 +204,8 @@ impl ManagementInterface for IpmitoolManagement {
                 }
                 bmc.set_boot_device(device, persistence, efi).await
             })
-            .await
+            .await?;
+        Ok(Effects::default())
     }
 
     async fn get_boot_device(

@@ -3,3 +3,6 @@
 pub mod fake;
 pub mod ipmitool;
 pub mod noop;
+pub mod redfish;
+mod redfish_sensors;
+mod redfish_steps;

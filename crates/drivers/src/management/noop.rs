@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bessemer_model::{Fault, InterfaceKind, Node};
 
-use crate::interface::{Environment, Interface, ManagementInterface, Persistence};
+use crate::interface::{Effects, Environment, Interface, ManagementInterface, Persistence};
 
 pub struct NoopManagement;
 
@@ -30,9 +30,9 @@ impl ManagementInterface for NoopManagement {
         _node: &Node,
         device: &str,
         _persistence: Persistence,
-    ) -> Result<(), Fault> {
+    ) -> Result<Effects, Fault> {
         if matches!(device, "pxe" | "disk") {
-            return Ok(());
+            return Ok(Effects::default());
         }
         Err(Fault::invalid(format!(
             "Invalid boot device {device} specified, supported are pxe, disk."

@@ -3,4 +3,6 @@
 pub mod agent;
 pub mod fake;
 pub mod none;
+pub mod redfish;
+mod redfish_plan;
 pub mod schema;

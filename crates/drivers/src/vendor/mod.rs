@@ -3,3 +3,4 @@
 pub mod fake;
 pub mod ipmitool;
 pub mod none;
+pub mod redfish;
