@@ -14,5 +14,4 @@ mod harness;
 mod interventions;
 mod kill;
 mod life;
-mod redfish;
 mod takeover;
