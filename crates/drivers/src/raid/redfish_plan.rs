@@ -249,7 +249,6 @@ fn choose(
     sorts: &[Vec<&Drive>],
     taken: &[String],
     free: &Free,
-    drives: &[Drive],
     budget: &mut u32,
 ) -> Option<(Vec<Planned>, Free)> {
     let Some((wanted, rest)) = rest.split_first() else {
@@ -292,7 +291,7 @@ fn choose(
             let Ok(planned) = take(wanted, chosen, &mut after) else {
                 continue;
             };
-            if let Some((mut others, free)) = choose(rest, sorts, taken, &after, drives, budget) {
+            if let Some((mut others, free)) = choose(rest, sorts, taken, &after, budget) {
                 others.insert(0, planned);
                 return Some((others, free));
             }
@@ -339,7 +338,7 @@ pub fn plan(disks: &[&Value], drives: &[Drive]) -> Result<Vec<Planned>, Fault> {
         .filter(|w| w.drives.is_none() || w.bytes.is_none())
         .partition(|w| w.drives.is_none());
     if !open.is_empty() {
-        let (chosen, after) = choose(&open, &sorts(drives), &taken, &free, drives, &mut 20_000)
+        let (chosen, after) = choose(&open, &sorts(drives), &taken, &free, &mut 20_000)
             .ok_or_else(|| {
                 Fault::invalid("failed to find matching physical disks for all logical disks")
             })?;
