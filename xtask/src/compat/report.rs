@@ -64,7 +64,7 @@ impl Outcome {
 
 fn line(d: &Difference) -> String {
     let cut = |text: &str| {
-        let short: String = text.chars().take(400).collect();
+        let short: String = text.chars().take(200).collect();
         if short.len() < text.len() {
             format!("{short}…")
         } else {
@@ -198,12 +198,15 @@ pub fn markdown(outcome: &Outcome) -> Result<String> {
         }
     }
     let _ = write!(text, "\n## Differences that remain\n\n");
-    let mut any = false;
+    let mut groups: BTreeMap<(&str, &str, String), (usize, &Difference)> = BTreeMap::new();
     for d in outcome.remaining() {
-        any = true;
-        let _ = writeln!(text, "- {}", line(d).replace('\n', " "));
+        let at = d.at.replace(|c: char| c.is_ascii_digit(), "N");
+        groups.entry((&d.suite, &d.name, at)).or_insert((0, d)).0 += 1;
     }
-    if !any {
+    for (times, first) in groups.values() {
+        let _ = writeln!(text, "- {times} times: {}", line(first).replace('\n', " "));
+    }
+    if groups.is_empty() {
         text.push_str("None.\n");
     }
     Ok(text)
