@@ -72,6 +72,9 @@ pub struct Data {
     pub was_on: bool,
     /// The boot was tried once more because nothing was seen of the first.
     pub boot_again: bool,
+    /// The row came from a backup, and how far the device has come since is being looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored: Option<crate::flow::restored::LookSince>,
 }
 
 /// An abort that was asked for.

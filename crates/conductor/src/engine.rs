@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Abandoned, AbortWanted, Context, Data, Lease};
+use crate::flow::restored::{self, Then};
 use crate::flow::{self, Flow};
 use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
 use crate::settings::Settings;
@@ -385,6 +386,7 @@ async fn release_after_panic(
         reason: Some("a panic ended the last attempt (a bug; see the service's log)".to_owned()),
         keep_attempts: true,
         consumed: Vec::new(),
+        still_restored: true,
     };
     let unchanged = Arc::new(|_: &mut bessemer_model::Node| Ok(()));
     shared
@@ -493,6 +495,11 @@ async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase
         );
         return abandon(cx, flow, text, Some(wanted.then));
     }
+    if cx.operation.restored_at.is_some()
+        && let Some(save) = look_after_restore(cx, flow, phase).await
+    {
+        return save;
+    }
     let expired = cx.operation.deadline_at.is_some_and(|at| at <= cx.now);
     let grace = cx
         .shared
@@ -528,6 +535,81 @@ async fn decide(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase
     match answer {
         Ok(outcome) => settle(cx, flow, phase, outcome),
         Err(fault) => fail(cx, flow, phase, fault),
+    }
+}
+
+/// Of an operation that came from a backup: what is done instead of the phase, if anything.
+async fn look_after_restore(
+    cx: &mut Context,
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+) -> Option<Save> {
+    let then = match restored::look(cx, flow, phase).await {
+        Ok(then) => then,
+        Err(fault) => {
+            let save = fail(cx, flow, phase, fault);
+            // given up: the clean-up that would follow switches power
+            return Some(match cx.data.abandoned.take() {
+                Some(abandoned) => end_untouched(cx, flow, phase, abandoned.error),
+                None => save,
+            });
+        }
+    };
+    for kind in [SignalKind::Heartbeat, SignalKind::Wake] {
+        cx.take_signal(kind);
+    }
+    Some(match then {
+        Then::Wait(wait) => {
+            // its deadline is that of the look, not of the phase's own wait
+            let deadline = cx.operation.deadline_at;
+            let save = settle(cx, flow, phase, Outcome::Wait(wait));
+            Save {
+                deadline_at: deadline,
+                ..save
+            }
+        }
+        Then::End(text) => end_untouched(cx, flow, phase, text),
+        Then::Next(name) => {
+            cx.operation.restored_at = None;
+            cx.data.restored = None;
+            settle(cx, flow, phase, Outcome::Next(name))
+        }
+        Then::GoOn => {
+            cx.operation.restored_at = None;
+            cx.data.restored = None;
+            return None;
+        }
+    })
+}
+
+/// The operation ends as failed without the clean-up that a failure usually has.
+fn end_untouched(
+    cx: &mut Context,
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+    error: String,
+) -> Save {
+    cx.note(TimelineSource::Engine, error.clone());
+    cx.record("ERROR", flow.history_type, error.clone());
+    cx.operation.restored_at = None;
+    cx.data.restored = None;
+    cx.data.abandoned = Some(Abandoned {
+        error,
+        aborted: false,
+        then: None,
+        during_step: false,
+    });
+    if let Err(fault) = flow.mark_failed(cx) {
+        tracing::error!(node = %cx.node.id, "the failed state could not be set: {fault}");
+    }
+    Save {
+        status: OperationStatus::Failed,
+        flow,
+        phase: phase.name(),
+        wake_at: None,
+        deadline_at: None,
+        reason: None,
+        keep_attempts: false,
     }
 }
 
@@ -752,6 +834,7 @@ async fn store(mut cx: Context, save: Save) {
         reason: save.reason,
         keep_attempts: save.keep_attempts,
         consumed: std::mem::take(&mut cx.consumed),
+        still_restored: cx.operation.restored_at.is_some(),
     };
     let change = cx.combined_change();
     let (id, fence, session) = (cx.operation.id, cx.lease.fence, cx.lease.session);
@@ -801,6 +884,7 @@ async fn store(mut cx: Context, save: Save) {
                     reason: Some(format!("looking again: {error}")),
                     keep_attempts: true,
                     consumed: Vec::new(),
+                    still_restored: true,
                 };
                 let unchanged = Arc::new(|_: &mut bessemer_model::Node| Ok(()));
                 if let Err(error) = cx

@@ -63,7 +63,11 @@ pub async fn lookup(
     if let (Some(_), true) = (token(&node), accepted) {
         return Ok((node, MASK.to_owned()));
     }
-    let fresh = new_token();
+    let fresh = match shared.store.get_agent_seed(node.id).await {
+        Ok(Some(of_operation)) => of_operation,
+        Ok(None) => new_token(),
+        Err(error) => return Err(error_text::store(&error)),
+    };
     let change = {
         let fresh = fresh.clone();
         Arc::new(move |node: &mut Node| {
@@ -115,7 +119,17 @@ pub async fn heartbeat(
             "Agent did not transmit a version, and a version is required. Please update the agent being used.".into(),
         );
     };
-    if !token(&node).is_some_and(|known| same(known.as_bytes(), given.as_bytes())) {
+    // After a restore the lookup may be forgotten in which the agent got the operation's token.
+    let of_operation = match token(&node) {
+        Some(_) => None,
+        None => shared
+            .store
+            .get_agent_seed(id)
+            .await
+            .map_err(|e| error_text::store(&e))?,
+    };
+    let known = token(&node).or(of_operation.as_deref());
+    if !known.is_some_and(|known| same(known.as_bytes(), given.as_bytes())) {
         return refuse(format!(
             "Invalid or missing agent token received for node {id}."
         ));
@@ -131,19 +145,24 @@ pub async fn heartbeat(
     if !body.callback_url.starts_with("https://") && !body.callback_url.starts_with("http://") {
         return refuse("callback_url is not an http or https URL.".to_owned());
     }
-    let known = node
+    let known_url = node
         .driver_internal_info
         .get("agent_url")
         .and_then(Value::as_str);
-    if known.is_some_and(|url| url != body.callback_url) {
+    if known_url.is_some_and(|url| url != body.callback_url) {
         return refuse(format!(
             "The callback_url of node {id} changed while its agent was in use; refused."
         ));
     }
-    let first = known.is_none();
+    let first = known_url.is_none();
     let (url, certificate) = (body.callback_url.clone(), body.agent_verify_ca.clone());
     let change = Arc::new(move |node: &mut Node| {
         let internal = &mut node.driver_internal_info;
+        if let Some(token) = &of_operation {
+            internal
+                .entry("agent_secret_token")
+                .or_insert_with(|| json!(token));
+        }
         internal.insert("agent_url".into(), json!(url));
         internal.insert("agent_version".into(), json!(version));
         internal.insert("agent_last_heartbeat".into(), json!(at));

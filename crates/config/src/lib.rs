@@ -23,6 +23,7 @@
 //! fields. This crate never opens a socket and reads no file but the one it is told to.
 
 mod error;
+pub mod import;
 mod load;
 mod reference;
 mod sections;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::ConfigError;
+pub use import::{ImportError, Imported, import};
 pub use load::{Base, ENV_PREFIX, Sources};
 pub use reference::{example, reference};
 pub use sections::{

@@ -64,6 +64,13 @@ macro_rules! sections {
                     }
                     Ok(())
                 }
+
+                fn shown(&self, option: &str) -> Option<String> {
+                    match option {
+                        $(stringify!($option) => self.$option.show(),)*
+                        _ => None,
+                    }
+                }
             }
         )*
 
@@ -83,6 +90,23 @@ macro_rules! sections {
                     $($section_name => self.$field.set(option, given),)*
                     _ => Err(Bad::new("unknown section")),
                 }
+            }
+        }
+
+        impl Config {
+            /// The present value of an option as TOML; secrets hidden, `None` when it is not set.
+            pub(crate) fn shown(&self, section: &str, option: &str) -> Option<String> {
+                match section {
+                    $($section_name => self.$field.shown(option),)*
+                    _ => None,
+                }
+            }
+
+            /// Whether the value of an option is never shown.
+            pub(crate) fn is_secret(&self, section: &str, option: &str) -> bool {
+                options()
+                    .iter()
+                    .any(|o| o.section == section && o.name == option && o.kind.ends_with("(secret)"))
             }
         }
 
@@ -720,6 +744,12 @@ sections! {
         #[reader("server")]
         /// How long a write waits for its turn.
         sqlite_max_wait_for_retry: Duration = seconds(10),
+        #[reader("server")]
+        /// File with keys for the secrets of nodes at rest: one a line, 32 bytes as base64 (`bessemer db new-key`). The first encrypts, all decrypt. Not set: secrets are stored as they are. Not in upstream.
+        encryption_key_file: Option<PathBuf> = None,
+        #[reader("server")]
+        /// The same keys themselves, separated by commas, for the environment (`BESSEMER__DATABASE__ENCRYPTION_KEYS`); they come before those of the file. Not in upstream.
+        encryption_keys: Option<SecretString> = None,
     }
     /// What the fake interfaces pretend to take, for tests and load runs.
     fake: Fake = "fake" {

@@ -4,5 +4,6 @@
 //! and stops them again in order.
 
 pub mod calls;
+pub mod database;
 pub mod serve;
 pub mod wiring;

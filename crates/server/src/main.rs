@@ -1,11 +1,14 @@
 //! `bessemer`: the service and its tools in one program.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bessemer_config::{Base, Config, ENV_PREFIX, Sources};
+use bessemer_server::database::{self, DbCommand};
 use bessemer_server::serve;
 use clap::{Args, Parser, Subcommand};
 
@@ -27,6 +30,9 @@ enum Command {
     /// Shows settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Backs the database up, restores, upgrades and checks it, and manages the keys of its secrets.
+    #[command(subcommand)]
+    Db(DbCommand),
 }
 
 #[derive(Args)]
@@ -90,6 +96,22 @@ enum ConfigCommand {
     Example,
     /// Prints the reference of all options (Markdown).
     Reference,
+    /// Translates a configuration file of Ironic (ironic.conf) to a settings file of ours.
+    ///
+    /// Options keep their names where they mean the same. What is not translated is reported with the reason: options that
+    /// do not exist here, that upstream has removed, or that mean something else. Secrets are written to the file given
+    /// with --out, which only its owner may read, and never shown on the terminal.
+    Import {
+        /// Ironic's configuration file. Files of a configuration directory are translated one by one.
+        #[arg(value_name = "IRONIC.CONF")]
+        file: PathBuf,
+        /// Where the settings are written. Without it they are shown, with secrets left out.
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Replace the file if it exists.
+        #[arg(long)]
+        overwrite: bool,
+    },
     /// Reads a settings file (with the environment and --set) and says whether it can be used.
     Check {
         #[arg(long, short, value_name = "FILE", env = "BESSEMER_CONFIG")]
@@ -121,7 +143,7 @@ fn options_help() -> String {
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bessemer: {error:#}");
             ExitCode::FAILURE
@@ -129,9 +151,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = match cli.command {
         Command::Serve(args) => start(args),
+        Command::Db(command) => {
+            return database::run(&command, |which| {
+                let sources = sources(Base::Plain, which.config.clone(), which.set.clone());
+                Ok(Config::load(&sources)?)
+            });
+        }
+        Command::Config(ConfigCommand::Import {
+            file,
+            out,
+            overwrite,
+        }) => import(&file, out, overwrite),
         Command::Ramdisk(RamdiskCommand::Build {
             flavour,
             agent,
@@ -198,7 +231,47 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             println!("these settings can be used");
             Ok(())
         }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Translates upstream's file. The settings go to a file or standard output, the report to standard error.
+fn import(file: &std::path::Path, out: Option<PathBuf>, overwrite: bool) -> anyhow::Result<()> {
+    let bytes = std::fs::read(file).with_context(|| {
+        format!(
+            "{} cannot be read; it should be the configuration file of Ironic",
+            file.display()
+        )
+    })?;
+    let imported = bessemer_config::import(
+        &String::from_utf8_lossy(&bytes),
+        &bessemer_server::wiring::exists,
+    )
+    .with_context(|| format!("{} cannot be translated", file.display()))?;
+    match &out {
+        Some(path) => {
+            let mut options = std::fs::File::options();
+            options.write(true).mode(0o600);
+            if overwrite {
+                options.create(true).truncate(true);
+            } else {
+                options.create_new(true);
+            }
+            options
+                .open(path)
+                .and_then(|mut to| to.write_all(imported.toml.as_bytes()))
+                .with_context(|| {
+                    format!(
+                        "{} cannot be written; if it exists, choose another name or say --overwrite",
+                        path.display()
+                    )
+                })?;
+            eprintln!("{} written", path.display());
+        }
+        None => print!("{}", imported.shown),
     }
+    eprint!("{}", imported.report());
+    Ok(())
 }
 
 fn default_cache() -> PathBuf {

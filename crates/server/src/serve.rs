@@ -79,7 +79,7 @@ impl Server {
 
         let settings = bessemer_store::Settings {
             probe,
-            ..wiring::store(&config)
+            ..wiring::store(&config)?
         };
         let store = Store::open(&settings)
             .await

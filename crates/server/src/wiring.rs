@@ -1,9 +1,11 @@
 //! From the settings file's options to what each part wants to be told.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bessemer_conductor::inspection::hooks::{AddPorts, HookSettings, KeepPorts};
 use bessemer_conductor::inspection::rules::MaskSecrets;
 use bessemer_conductor::{InspectionSettings, Settings};
@@ -11,6 +13,7 @@ use bessemer_config::{Config, FakeDelay};
 use bessemer_drivers::{Bmcs, Drivers, Environment, RedfishBmcs, RedfishSettings};
 use bessemer_ipmi::{CipherSuite, Timing};
 use bessemer_model::{Fault, InterfaceKind};
+use bessemer_store::Keys;
 use rand::RngExt;
 use secrecy::ExposeSecret;
 
@@ -149,6 +152,21 @@ pub fn drivers(config: &Config) -> Result<Drivers, Fault> {
     )
 }
 
+/// Whether there is a hardware type (`None`) or an implementation of an interface family of that name.
+#[must_use]
+pub fn exists(family: Option<&str>, name: &str) -> bool {
+    let name = name.to_owned();
+    let made = match family {
+        None => Drivers::new(&[name], |_| None, |_| None),
+        Some(family) => Drivers::new(
+            &[],
+            |kind| (kind.as_str() == family).then(|| vec![name.clone()]),
+            |_| None,
+        ),
+    };
+    made.is_ok()
+}
+
 /// A fake delay: triangular between its bounds, weighted to the lower one, as upstream's.
 fn draw(delay: &FakeDelay) -> Duration {
     if delay.max <= delay.min {
@@ -237,12 +255,46 @@ pub fn environment(config: &Config) -> Environment {
 }
 
 /// What the store is told.
-#[must_use]
-pub fn store(config: &Config) -> bessemer_store::Settings {
-    bessemer_store::Settings {
+///
+/// # Errors
+/// When keys of secrets cannot be read; names the option.
+pub fn store(config: &Config) -> anyhow::Result<bessemer_store::Settings> {
+    Ok(bessemer_store::Settings {
         connection: config.database_url().expose_secret().to_owned(),
         readers: config.database.max_pool_size,
         busy_timeout: config.database.sqlite_max_wait_for_retry,
+        secrets: Arc::new(keys(config)?),
         probe: None,
+    })
+}
+
+/// The keys of secrets: those of the option, then those of the file.
+fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let mut text = String::new();
+    if let Some(given) = &config.database.encryption_keys {
+        Keys::parse(given.expose_secret()).context("[database] encryption_keys cannot be used")?;
+        text.push_str(given.expose_secret());
+        text.push('\n');
     }
+    if let Some(path) = &config.database.encryption_key_file {
+        let shown = path.display();
+        let read = std::fs::read_to_string(path).with_context(|| {
+            format!("the keys of the database cannot be read from {shown}; check [database] encryption_key_file")
+        })?;
+        let keys = Keys::parse(&read)
+            .with_context(|| format!("{shown} ([database] encryption_key_file) cannot be used"))?;
+        anyhow::ensure!(
+            !keys.is_empty(),
+            "{shown} ([database] encryption_key_file) has no key; `bessemer db new-key` makes one"
+        );
+        let mode = std::fs::metadata(path).map_or(0, |m| m.permissions().mode());
+        if mode & 0o007 != 0 {
+            tracing::warn!(
+                "{shown} holds the keys of the database and can be read by everyone; set its mode to 0600"
+            );
+        }
+        text.push_str(&read);
+    }
+    Keys::parse(&text)
+        .context("[database] encryption_keys and encryption_key_file cannot be used together")
 }

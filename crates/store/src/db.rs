@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions, PgPool, SqlSafeStr, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::reader::Readers;
+use crate::secrets::Keys;
 use crate::sql::{Connection, Inner};
 use crate::writer::SqliteWriter;
 use crate::{Settings, StoreError};
@@ -46,6 +47,11 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         "orders",
         include_str!("../migrations/sqlite/0006_orders.sql"),
     ),
+    (
+        10,
+        "secrets and restores",
+        include_str!("../migrations/sqlite/0010_secrets_and_restores.sql"),
+    ),
 ];
 pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     (
@@ -73,12 +79,18 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         "orders",
         include_str!("../migrations/postgres/0006_orders.sql"),
     ),
+    (
+        10,
+        "secrets and restores",
+        include_str!("../migrations/postgres/0010_secrets_and_restores.sql"),
+    ),
 ];
 
 /// An open database.
 pub(crate) struct Db {
     pub(crate) engine: Engine,
     pub(crate) statements: Arc<AtomicU64>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 pub(crate) enum Engine {
@@ -91,21 +103,29 @@ pub(crate) enum Engine {
     },
 }
 
-fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
-    Migrator::with_migrations(
-        migrations
-            .iter()
-            .map(|(version, description, sql)| {
-                Migration::new(
-                    *version,
-                    (*description).into(),
-                    MigrationType::Simple,
-                    sql.into_sql_str(),
-                    false,
-                )
-            })
-            .collect(),
+/// One of the rows above as sqlx knows it, with its checksum.
+pub(crate) fn migration(row: &(i64, &'static str, &'static str)) -> Migration {
+    let (version, description, sql) = *row;
+    Migration::new(
+        version,
+        description.into(),
+        MigrationType::Simple,
+        sql.into_sql_str(),
+        false,
     )
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    Migrator::with_migrations(migrations.iter().map(migration).collect())
+}
+
+/// What is done about a schema that is not this version's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// Brought to this version's.
+    Upgrade,
+    /// Refused.
+    AsItIs,
 }
 
 fn migration_failed(error: sqlx::migrate::MigrateError) -> StoreError {
@@ -114,33 +134,72 @@ fn migration_failed(error: sqlx::migrate::MigrateError) -> StoreError {
         | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
             Failure::from(error).into_error()
         }
+        sqlx::migrate::MigrateError::VersionMissing(version) => newer(version),
         error => StoreError::Internal(format!(
             "the schema cannot be brought to this version's: {error}"
         )),
     }
 }
 
+/// The sentence about a schema that this program does not know.
+pub(crate) fn newer(version: i64) -> StoreError {
+    StoreError::Schema(format!(
+        "the database has schema version {version}, which this program does not know: it was used by a newer \
+         version; run that one, or restore a backup that was made before the upgrade"
+    ))
+}
+
+/// Refuses a schema that is older or newer than this version's.
+pub(crate) async fn require_present(connection: &mut Connection) -> Result<(), Failure> {
+    let applied = crate::admin::schema::applied(connection).await?;
+    let known = crate::admin::schema::migrations(connection.is_postgres());
+    if let Some(unknown) = applied.iter().find(|v| known.iter().all(|k| k.0 != **v)) {
+        return Err(newer(*unknown).into());
+    }
+    if let Some(missing) = known.iter().find(|k| !applied.contains(&k.0)) {
+        return Err(StoreError::Schema(format!(
+            "the database has schema version {}, and this program's is {}: run `bessemer db upgrade` first (after \
+             `bessemer db backup`)",
+            applied.last().copied().unwrap_or(0),
+            known.last().map_or(missing.0, |k| k.0),
+        ))
+        .into());
+    }
+    Ok(())
+}
+
 /// The file behind `sqlite:///path`; SQLAlchemy's four slashes mean the same.
-fn sqlite_path(connection: &str) -> Option<PathBuf> {
+pub(crate) fn sqlite_path(connection: &str) -> Option<PathBuf> {
     let rest = connection.strip_prefix("sqlite://")?;
     let path = rest.split_once('?').map_or(rest, |(path, _)| path);
     (path.len() > 1).then(|| PathBuf::from(path))
 }
 
 impl Db {
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, StoreError> {
+    pub(crate) async fn open(settings: &Settings, schema: Schema) -> Result<Self, StoreError> {
         let statements = Arc::new(AtomicU64::new(0));
-        let engine = if settings.connection.starts_with("sqlite:") {
-            let path = sqlite_path(&settings.connection).ok_or_else(|| {
-                StoreError::Unavailable(
-                    "the connection must be sqlite:///absolute/path or postgresql://…".into(),
-                )
-            })?;
-            open_sqlite(&path, settings, &statements).await?
-        } else {
-            open_postgres(settings).await?
+        let engine = match place(settings)? {
+            Place::Sqlite(path) => open_sqlite(&path, settings, &statements, schema).await?,
+            Place::Postgres => {
+                let pool = postgres_pool(settings).await?;
+                if schema == Schema::Upgrade {
+                    migrator(POSTGRES_MIGRATIONS)
+                        .run(&pool)
+                        .await
+                        .map_err(migration_failed)?;
+                }
+                Engine::Postgres { pool }
+            }
         };
-        Ok(Self { engine, statements })
+        let db = Self {
+            engine,
+            statements,
+            keys: Arc::clone(&settings.secrets),
+        };
+        if schema == Schema::AsItIs {
+            require_present(&mut db.reader().await?).await?;
+        }
+        Ok(db)
     }
 
     /// A connection for reading.
@@ -152,6 +211,7 @@ impl Db {
         Ok(Connection {
             inner,
             statements: Arc::clone(&self.statements),
+            keys: Arc::clone(&self.keys),
         })
     }
 
@@ -167,9 +227,33 @@ impl Db {
     }
 }
 
+/// Where a database is.
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres,
+}
+
+/// What the connection names.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when it is neither.
+pub(crate) fn place(settings: &Settings) -> Result<Place, StoreError> {
+    if settings.connection.starts_with("sqlite:") {
+        sqlite_path(&settings.connection)
+            .map(Place::Sqlite)
+            .ok_or_else(|| {
+                StoreError::Unavailable(
+                    "the connection must be sqlite:///absolute/path or postgresql://…".into(),
+                )
+            })
+    } else {
+        Ok(Place::Postgres)
+    }
+}
+
 /// Creates the file readable by its owner only: it holds the passwords of BMCs. SQLite gives its log the
 /// same mode.
-fn create_private(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -179,42 +263,57 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::Storage(format!("{}: {error}", path.display())))
 }
 
+/// A connection that may write.
+pub(crate) async fn connect_sqlite(
+    path: &Path,
+    settings: &Settings,
+    foreign_keys: bool,
+) -> Result<SqliteConnection, StoreError> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(foreign_keys)
+        .busy_timeout(settings.busy_timeout)
+        .disable_statement_logging()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .statement_cache_capacity(200)
+        .connect()
+        .await
+        .map_err(|error| Failure::from(error).into_error())
+}
+
 async fn open_sqlite(
     path: &Path,
     settings: &Settings,
     statements: &Arc<AtomicU64>,
+    schema: Schema,
 ) -> Result<Engine, StoreError> {
-    create_private(path)?;
-    let common = SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(true)
-        .busy_timeout(settings.busy_timeout)
-        .disable_statement_logging();
-    let connect = || async {
-        common
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .statement_cache_capacity(200)
-            .connect()
+    if schema == Schema::Upgrade {
+        create_private(path)?;
+    }
+    let mut connection = connect_sqlite(path, settings, true).await?;
+    if schema == Schema::Upgrade {
+        migrator(SQLITE_MIGRATIONS)
+            .run_direct(None, &mut connection, false)
             .await
-            .map_err(|error| Failure::from(error).into_error())
-    };
-    let mut connection: SqliteConnection = connect().await?;
-    migrator(SQLITE_MIGRATIONS)
-        .run_direct(None, &mut connection, false)
-        .await
-        .map_err(migration_failed)?;
+            .map_err(migration_failed)?;
+    }
     let readers = Arc::new(Readers::start(
         path.to_owned(),
         settings.readers,
         settings.busy_timeout,
     )?);
-    let writer = SqliteWriter::start(connection, settings.busy_timeout, Arc::clone(statements));
+    let writer = SqliteWriter::start(
+        connection,
+        settings.busy_timeout,
+        Arc::clone(statements),
+        Arc::clone(&settings.secrets),
+    );
     Ok(Engine::Sqlite { readers, writer })
 }
 
-async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
+/// Connections to PostgreSQL, as many as the settings allow.
+pub(crate) async fn postgres_pool(settings: &Settings) -> Result<PgPool, StoreError> {
     // SQLAlchemy names its driver in the scheme: postgresql+psycopg2://
     let (scheme, rest) = settings
         .connection
@@ -242,7 +341,7 @@ async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
             ("lock_timeout", lock_timeout.as_str()),
         ])
         .disable_statement_logging();
-    let pool: PgPool = PoolOptions::new()
+    PoolOptions::new()
         // two more than readers: the listener's and one for writing
         .max_connections(settings.readers.max(1).saturating_add(3))
         .min_connections(0)
@@ -250,12 +349,7 @@ async fn open_postgres(settings: &Settings) -> Result<Engine, StoreError> {
         .idle_timeout(Some(Duration::from_secs(60)))
         .connect_with(options)
         .await
-        .map_err(|error| Failure::from(error).into_error())?;
-    migrator(POSTGRES_MIGRATIONS)
-        .run(&pool)
-        .await
-        .map_err(migration_failed)?;
-    Ok(Engine::Postgres { pool })
+        .map_err(|error| Failure::from(error).into_error())
 }
 
 #[cfg(test)]

@@ -32,6 +32,15 @@ pub enum StoreError {
     /// Session expired or the operation was claimed by another: the caller must stop touching it.
     #[error("the lease of operation {operation} is lost (fence {fence}): another conductor has it")]
     LeaseLost { operation: String, fence: i64 },
+    /// A secret that cannot be decrypted. `what` is the member and the row.
+    #[error("the secret {what} cannot be read: {why}")]
+    Sealed { what: String, why: String },
+    /// The schema is older or newer than this program's.
+    #[error("{0}")]
+    Schema(String),
+    /// A backup cannot be made, read or restored; nothing was changed.
+    #[error("{0}")]
+    Backup(String),
     /// The disk is full, the file is read-only, an I/O error: nothing was written.
     #[error(
         "the database cannot be written: {0}; check free space and permissions of the data directory"

@@ -7,6 +7,7 @@
 //!
 //! The store knows nothing of HTTP, drivers, flows or the network.
 
+pub mod admin;
 mod allocation;
 mod bios;
 mod boot;
@@ -28,6 +29,7 @@ mod portgroup;
 mod reader;
 mod requester;
 mod resource;
+pub mod secrets;
 mod session;
 mod sql;
 mod steps;
@@ -43,6 +45,7 @@ pub use allocation::{AllocationFilter, AllocationRetry, Backfill};
 pub use error::StoreError;
 pub use requester::Requester;
 pub use resource::Change;
+pub use secrets::{KeyError, Keys};
 pub use store::Store;
 pub use types::{
     Able, BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bessemer_model::{InterfaceKind, Interfaces, MacAddress, Node, NodeId, Timestamp};
+use bessemer_model::{InterfaceKind, Interfaces, MacAddress, Node, NodeId, Object, Timestamp};
 
 use crate::failure::Failure;
 use crate::list::page_rows;
 use crate::node_list::{LISTED, conditions};
+use crate::secrets::{self, Keys};
 use crate::sql::{Connection, Cursor, Row, ToValue, Value, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::timeline;
@@ -122,8 +123,42 @@ fn read_interfaces(cursor: &mut Cursor<'_>) -> Result<Interfaces, Failure> {
     Ok(interfaces)
 }
 
-pub(crate) fn read_node(row: &Row) -> Result<Node, Failure> {
-    read_columns(&mut row.cursor())
+/// A node as its columns say, its secrets opened.
+///
+/// # Errors
+/// [`StoreError::Sealed`] when a secret does not open.
+pub(crate) fn read_node(row: &Row, keys: &Keys) -> Result<Node, Failure> {
+    let mut node = read_columns(&mut row.cursor())?;
+    let id = node.id.to_string();
+    for (column, object) in secret_columns(&mut node) {
+        keys.open(&id, column, object)?;
+    }
+    Ok(node)
+}
+
+/// See [`secrets::COLUMNS`].
+pub(crate) fn secret_columns(node: &mut Node) -> [(&'static str, &mut Object); 3] {
+    let [driver, instance, internal] = secrets::COLUMNS;
+    [
+        (driver, &mut node.driver_info),
+        (instance, &mut node.instance_info),
+        (internal, &mut node.driver_internal_info),
+    ]
+}
+
+/// Seals what is about to be written.
+fn seal(
+    keys: &Keys,
+    node: &mut Node,
+    columns: &mut [(Group, &'static str, Value)],
+) -> Result<(), StoreError> {
+    let id = node.id.to_string();
+    for (column, object) in secret_columns(node) {
+        if let Some((.., value)) = columns.iter_mut().find(|(_, name, _)| *name == column) {
+            *value = keys.seal(&id, column, object)?.to_value();
+        }
+    }
+    Ok(())
 }
 
 fn select(condition: &str) -> String {
@@ -138,8 +173,9 @@ pub(crate) fn not_found(id: impl ToString) -> StoreError {
 }
 
 pub(crate) async fn load(connection: &mut Connection, id: NodeId) -> Result<Option<Node>, Failure> {
+    let keys = Arc::clone(&connection.keys);
     connection
-        .row(select("uuid = $1"), args![id], read_node)
+        .row(select("uuid = $1"), args![id], |row| read_node(row, &keys))
         .await
 }
 
@@ -148,18 +184,28 @@ pub(crate) async fn require(connection: &mut Connection, id: NodeId) -> Result<N
     Ok(load(connection, id).await?.ok_or_else(|| not_found(id))?)
 }
 
-/// The nodes of these ids, in no particular order.
+/// The nodes of these ids, in no particular order; of those whose secrets do not open, why not.
 pub(crate) async fn load_many(
     connection: &mut Connection,
     ids: &[NodeId],
-) -> Result<Vec<Node>, Failure> {
+) -> Result<Vec<Result<Node, StoreError>>, Failure> {
+    let keys = Arc::clone(&connection.keys);
     connection
         .rows(
             select(&format!("uuid IN ({})", placeholders(1, ids.len()))),
             ids.iter().map(ToValue::to_value).collect(),
-            read_node,
+            |row| readable(read_node(row, &keys)),
         )
         .await
+}
+
+/// Sets a node apart whose secrets do not open, so that it does not keep the others from being read.
+fn readable(read: Result<Node, Failure>) -> Result<Result<Node, StoreError>, Failure> {
+    match read {
+        Ok(node) => Ok(Ok(node)),
+        Err(Failure::Store(error @ StoreError::Sealed { .. })) => Ok(Err(error)),
+        Err(other) => Err(other),
+    }
 }
 
 /// By UUID, else by name: what looks like a UUID is never looked up as a name.
@@ -203,7 +249,9 @@ async fn check_chassis(connection: &mut Connection, node: &Node) -> Result<(), F
 
 async fn insert(connection: &mut Connection, node: &Node) -> Result<(), Failure> {
     check_chassis(connection, node).await?;
-    let (names, values): (Vec<_>, Vec<_>) = changed_columns(None, node)
+    let mut columns = changed_columns(None, node);
+    seal(&connection.keys, &mut node.clone(), &mut columns)?;
+    let (names, values): (Vec<_>, Vec<_>) = columns
         .into_iter()
         .map(|(_, name, value)| (name, value))
         .unzip();
@@ -285,6 +333,7 @@ pub(crate) async fn apply(
         check_chassis(connection, &after).await?;
     }
     if !columns.is_empty() {
+        seal(&connection.keys, &mut after, &mut columns)?;
         let mut sql = String::from("UPDATE node SET ");
         let mut values = Vec::with_capacity(columns.len() + 1);
         let mut document_changed = false;
@@ -404,8 +453,9 @@ impl Store {
     pub async fn find_node(&self, ident: &str) -> Result<Option<Node>, StoreError> {
         let (condition, value) = by_ident(ident);
         let mut connection = self.reader().await?;
+        let keys = Arc::clone(&connection.keys);
         Ok(connection
-            .row(select(condition), vec![value], read_node)
+            .row(select(condition), vec![value], |row| read_node(row, &keys))
             .await?)
     }
 
@@ -421,6 +471,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut connection = self.reader().await?;
+        let keys = Arc::clone(&connection.keys);
         Ok(connection
             .rows(
                 format!(
@@ -431,12 +482,12 @@ impl Store {
                     ))
                 ),
                 macs.iter().map(ToValue::to_value).collect(),
-                read_node,
+                |row| read_node(row, &keys),
             )
             .await?)
     }
 
-    /// As [`Store::list_node_rows`], with everything.
+    /// As [`Store::list_node_rows`], with everything. A node whose secrets cannot be read is left out, and logged.
     ///
     /// # Errors
     /// As [`Store::list_node_rows`].
@@ -446,15 +497,24 @@ impl Store {
         page: &Page,
     ) -> Result<Vec<Node>, StoreError> {
         let mut connection = self.reader().await?;
-        Ok(page_rows(
+        let keys = Arc::clone(&connection.keys);
+        let rows = page_rows(
             &mut connection,
             &LISTED,
             conditions(filter),
             page,
             &format!("SELECT {COLUMNS} FROM node"),
-            read_node,
+            |row| readable(read_node(row, &keys)),
         )
-        .await?)
+        .await?;
+        let mut nodes = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row {
+                Ok(node) => nodes.push(node),
+                Err(error) => tracing::error!("a node is passed over: {error}"),
+            }
+        }
+        Ok(nodes)
     }
 
     /// The API's write: refused with `Locked` while a lease is held (unless `ignore_lease`), with `Changed` when `revision` is given and differs.

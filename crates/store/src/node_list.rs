@@ -17,7 +17,7 @@ use crate::list::{Conditions, Listed, page_limit, stretches};
 use crate::node::by_ident;
 use crate::sql::{Cell, Connection, Kind, RowRef, Value};
 use crate::store::Store;
-use crate::{NodeFilter, NodeRow, NodeRowRef, Page, StoreError, document};
+use crate::{NodeFilter, NodeRow, NodeRowRef, Page, StoreError, document, secrets};
 
 /// How a column becomes JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,12 +183,19 @@ impl Render {
 
 /// Masks a stored object, and only reads it when there is a key to hide.
 fn append_masked(text: &str, out: &mut Vec<u8>) {
-    if !is_secret_key(text) {
+    let sealed = secrets::may_be_sealed(text);
+    if !sealed && !is_secret_key(text) {
         out.extend_from_slice(text.as_bytes());
         return;
     }
     match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value) => out.extend_from_slice(masked(&value).to_string().as_bytes()),
+        Ok(value) => {
+            let mut shown = masked(&value);
+            if sealed {
+                secrets::unescaped(&mut shown);
+            }
+            out.extend_from_slice(shown.to_string().as_bytes());
+        }
         Err(_) => document::append_text(MASK, out),
     }
 }

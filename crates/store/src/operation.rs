@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bessemer_model::{Node, NodeId, OperationId, SessionId, Timestamp};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::list::Conditions;
 use crate::node::{self, apply, refuse_open, require};
 use crate::requester::{self, Requester};
+use crate::secrets::random_text;
 use crate::sql::{Connection, Row, ToValue, args, placeholders};
 use crate::store::{Store, Wakes};
 use crate::{
@@ -22,9 +24,12 @@ use crate::{
 };
 
 const COLUMNS: &str = "uuid, node, flow, flow_version, phase, attempt, status, args, data, wake_at, \
-                       deadline_at, reason, owner, fence, panics, created_at, updated_at";
+                       deadline_at, reason, owner, fence, panics, created_at, updated_at, restored_at";
 
 const OPEN: &str = "status IN ('ready', 'running', 'waiting')";
+
+/// The column that holds what tokens of agents are made from.
+pub(crate) const AGENT_SEED: &str = "agent_seed";
 
 /// Closed operations of a node that are kept.
 const CLOSED_KEPT: i64 = 50;
@@ -52,6 +57,7 @@ fn read_operation(row: &Row) -> Result<Operation, Failure> {
         panics: cursor.take()?,
         created_at: cursor.take()?,
         updated_at: cursor.take()?,
+        restored_at: cursor.take()?,
     })
 }
 
@@ -188,6 +194,33 @@ fn after_deaths(table: &str) -> String {
     )
 }
 
+/// How long an operation waits whose node cannot be read.
+const PUT_OFF: Duration = Duration::from_secs(60);
+
+/// Lets go of operations that were taken but cannot be worked on.
+async fn put_off(
+    connection: &mut Connection,
+    ids: Vec<OperationId>,
+    why: &str,
+) -> Result<(), Failure> {
+    for id in ids {
+        connection
+            .execute(
+                "UPDATE node SET reservation = NULL WHERE uuid = (SELECT node FROM operation WHERE uuid = $1)",
+                args![id],
+            )
+            .await?;
+        connection
+            .execute(
+                "UPDATE operation SET status = 'waiting', owner = NULL, attempt = 0, wake_at = $1, reason = $2 \
+                 WHERE uuid = $3",
+                args![Timestamp::now().after(PUT_OFF), why, id],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
 async fn claim_due(
     connection: &mut Connection,
     session: SessionId,
@@ -247,11 +280,27 @@ async fn claim_due(
     }
     let operations = take(connection, session, &host, &ids).await?;
     let nodes: Vec<_> = operations.iter().map(|operation| operation.node).collect();
-    let mut nodes: HashMap<_, _> = node::load_many(connection, &nodes)
-        .await?
-        .into_iter()
-        .map(|node| (node.id, node))
-        .collect();
+    let mut readable: HashMap<NodeId, Node> = HashMap::new();
+    let mut refused = None;
+    for node in node::load_many(connection, &nodes).await? {
+        match node {
+            Ok(node) => {
+                readable.insert(node.id, node);
+            }
+            Err(error) => {
+                tracing::error!("an operation has to wait: {error}");
+                refused = Some(error);
+            }
+        }
+    }
+    if let Some(error) = refused {
+        let left = operations
+            .iter()
+            .filter(|operation| !readable.contains_key(&operation.node))
+            .map(|operation| operation.id);
+        put_off(connection, left.collect(), &error.to_string()).await?;
+    }
+    let mut nodes = readable;
     let mut signals = signals_of(connection, &ids).await?;
     Ok(operations
         .into_iter()
@@ -281,7 +330,8 @@ async fn store_outcome(
         .execute(
             "UPDATE operation SET status = $1, flow = $2, flow_version = $3, phase = $4, data = $5, \
              wake_at = $6, deadline_at = $7, reason = $8, attempt = $9, panics = $10, owner = $11, \
-             updated_at = $12 WHERE uuid = $13",
+             updated_at = $12, restored_at = $13, agent_seed = CASE WHEN $14 THEN agent_seed ELSE NULL END \
+             WHERE uuid = $15",
             args![
                 update.status,
                 update.flow,
@@ -295,6 +345,8 @@ async fn store_outcome(
                 panics,
                 before.owner.filter(|_| running),
                 Timestamp::now(),
+                before.restored_at.filter(|_| update.still_restored),
+                update.status.is_open(),
                 before.id
             ],
         )
@@ -348,8 +400,10 @@ impl Store {
         }
         let events: Arc<[TimelineEvent]> = timeline.into();
         let requester = Arc::new(requester);
+        let seed: Arc<str> = random_text()?.into();
         Ok(self
             .write("submit", Wakes::Engine, move |tx| {
+                let seed = Arc::clone(&seed);
                 let (new, change) = (Arc::clone(&operation), Arc::clone(&change));
                 let (events, requester) = (Arc::clone(&events), Arc::clone(&requester));
                 Box::pin(async move {
@@ -357,10 +411,13 @@ impl Store {
                     refuse_open(tx, node).await?;
                     let after = apply(tx, before, None, &change, &events).await?;
                     let now = Timestamp::now();
+                    let seed = tx
+                        .keys
+                        .seal_text(&new.id.to_string(), AGENT_SEED, &seed)?;
                     tx.execute(
                         "INSERT INTO operation (uuid, node, flow, flow_version, phase, attempt, status, args, \
-                         data, fence, panics, created_at, updated_at, user_id, project) \
-                         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 0, 0, $9, $9, $10, $11)",
+                         data, fence, panics, created_at, updated_at, user_id, project, agent_seed) \
+                         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 0, 0, $9, $9, $10, $11, $12)",
                         args![
                             new.id,
                             node,
@@ -378,7 +435,8 @@ impl Store {
                             requester
                                 .as_ref()
                                 .as_ref()
-                                .and_then(|r| r.project_id.clone())
+                                .and_then(|r| r.project_id.clone()),
+                            seed
                         ],
                     )
                     .await
@@ -399,6 +457,27 @@ impl Store {
                 })
             })
             .await?)
+    }
+
+    /// What the token of the agents of the node's open operation is made from: stored when the operation was opened, so
+    /// that a backup of any later moment knows the token. `None` without an open operation, and of one that an older
+    /// version opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when it cannot be decrypted.
+    pub async fn get_agent_seed(&self, node: NodeId) -> Result<Option<String>, StoreError> {
+        let mut connection = self.reader().await?;
+        let found: Option<(String, Option<String>)> = connection
+            .row(
+                format!("SELECT uuid, agent_seed FROM operation WHERE node = $1 AND {OPEN}"),
+                args![node],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .await?;
+        match found {
+            Some((id, Some(seed))) => Ok(Some(connection.keys.open_whole(&id, AGENT_SEED, seed)?)),
+            _ => Ok(None),
+        }
     }
 
     pub async fn get_open_operation(&self, node: NodeId) -> Result<Option<Operation>, StoreError> {

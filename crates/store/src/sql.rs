@@ -23,6 +23,7 @@ use sqlx::{
 
 use crate::failure::Failure;
 use crate::reader::{self, OwnedRow, Readers};
+use crate::secrets::Keys;
 use crate::{BootKind, OperationStatus, SignalKind, StoreError, TimelineSource};
 
 /// Type of a column.
@@ -282,6 +283,8 @@ pub(crate) struct Connection {
     pub(crate) inner: Inner,
     /// Statements run so far by the whole store.
     pub(crate) statements: Arc<AtomicU64>,
+    /// What secrets of nodes are read and written with.
+    pub(crate) keys: Arc<Keys>,
 }
 
 pub(crate) enum Inner {

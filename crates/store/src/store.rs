@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::db::{Db, Engine};
+use crate::db::{Db, Engine, Schema};
 use crate::failure::Failure;
 use crate::session::KeptConductors;
 use crate::sql::Connection;
@@ -52,7 +52,24 @@ impl Store {
     /// [`StoreError::Unavailable`] when it cannot be reached or the connection is not understood,
     /// [`StoreError::Storage`] when its file cannot be written.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
-        let db = Db::open(settings).await?;
+        let store = Self::open_with(settings, Schema::Upgrade).await?;
+        if let Err(error) = store.register_keys().await {
+            store.close().await;
+            return Err(error);
+        }
+        Ok(store)
+    }
+
+    /// Opens a database without touching it, for commands that look at it or mend it: secrets need not be readable.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`StoreError::Schema`] when the schema is not this version's.
+    pub async fn open_as_is(settings: &Settings) -> Result<Self, StoreError> {
+        Self::open_with(settings, Schema::AsItIs).await
+    }
+
+    async fn open_with(settings: &Settings, schema: Schema) -> Result<Self, StoreError> {
+        let db = Db::open(settings, schema).await?;
         let (changes, _) = watch::channel(0);
         let mut listening = None;
         if let Engine::Postgres { pool } = &db.engine {
@@ -114,6 +131,10 @@ impl Store {
         self.shared.db.statements.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn keys(&self) -> &Arc<crate::Keys> {
+        &self.shared.db.keys
+    }
+
     pub(crate) fn kept_conductors(&self) -> &KeptConductors {
         &self.shared.conductors
     }
@@ -155,6 +176,7 @@ impl Store {
                 let value = write_postgres(
                     pool,
                     &shared.db.statements,
+                    &shared.db.keys,
                     shared.busy_timeout,
                     wakes == Wakes::Engine,
                     command,

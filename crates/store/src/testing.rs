@@ -5,6 +5,9 @@
 //! process starts once and that ends with it, however it ends. A missing server is a failure, never a skip.
 //! Not for production code: everything here panics when it cannot do its work.
 
+mod fixtures;
+mod populated;
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,6 +20,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 use crate::Settings;
+
+pub use fixtures::write_fixtures;
+pub use populated::{ACTIVE, DEPLOYING, FREE, OPERATION, PASSWORD, TOKEN, populate};
 
 /// A fresh, empty database; gone when this is dropped.
 pub struct Database {
@@ -76,6 +82,7 @@ fn settings(connection: String) -> Settings {
         connection,
         readers: 4,
         busy_timeout: Duration::from_secs(20),
+        secrets: std::sync::Arc::default(),
         probe: None,
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub readers: u32,
     /// How long a write waits for its turn before [`crate::StoreError::Unavailable`].
     pub busy_timeout: Duration,
+    /// What secrets of nodes are encrypted with at rest.
+    pub secrets: Arc<crate::Keys>,
     /// Only for tests: called before and after every stored write.
     pub probe: Option<Arc<dyn WriteProbe>>,
 }
@@ -265,6 +267,8 @@ pub struct Operation {
     pub panics: i32,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// The row came from a backup then, and nobody has looked yet at how far the device has come since the backup.
+    pub restored_at: Option<Timestamp>,
 }
 
 /// What a conductor can work on.
@@ -327,6 +331,8 @@ pub struct OperationUpdate {
     pub keep_attempts: bool,
     /// Signals that this run has dealt with.
     pub consumed: Vec<i64>,
+    /// Of a row from a backup: it is still not known how far the device has come.
+    pub still_restored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

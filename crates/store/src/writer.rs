@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::StoreError;
 use crate::failure::Failure;
+use crate::secrets::Keys;
 use crate::sql::{Connection, Inner};
 
 /// How many commands share one commit at most.
@@ -79,11 +80,13 @@ impl SqliteWriter {
         connection: SqliteConnection,
         busy_timeout: Duration,
         statements: Arc<AtomicU64>,
+        keys: Arc<Keys>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(4 * BATCH);
         let connection = Connection {
             inner: Inner::Sqlite(connection),
             statements,
+            keys,
         };
         let task = tokio::spawn(write_until_closed(connection, waiting));
         Self {
@@ -280,6 +283,7 @@ async fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<An
 pub(crate) async fn write_postgres<T, F>(
     pool: &PgPool,
     statements: &Arc<AtomicU64>,
+    keys: &Arc<Keys>,
     give_up_after: Duration,
     notify: bool,
     command: F,
@@ -290,7 +294,7 @@ where
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        let failure = match try_once(pool, statements, notify, &command).await {
+        let failure = match try_once(pool, statements, keys, notify, &command).await {
             Err(failure @ Failure::Again(_)) => failure,
             other => return other,
         };
@@ -305,6 +309,7 @@ where
 async fn try_once<T, F>(
     pool: &PgPool,
     statements: &Arc<AtomicU64>,
+    keys: &Arc<Keys>,
     notify: bool,
     command: &F,
 ) -> Result<T, Failure>
@@ -317,6 +322,7 @@ where
     let mut connection = Connection {
         inner: Inner::Postgres(transaction),
         statements: Arc::clone(statements),
+        keys: Arc::clone(keys),
     };
     // Dropping the connection on the way out, also by an error, rolls back.
     let value = command(&mut connection).await?;

@@ -14,4 +14,5 @@ mod harness;
 mod interventions;
 mod kill;
 mod life;
+mod restore;
 mod takeover;

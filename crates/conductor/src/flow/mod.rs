@@ -14,6 +14,7 @@ mod power;
 mod ramdisk;
 mod rescue;
 mod reserved;
+pub(crate) mod restored;
 mod run_steps;
 mod service;
 mod unprovision;

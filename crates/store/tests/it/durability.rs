@@ -21,6 +21,7 @@ fn settings(connection: String) -> Settings {
         connection,
         readers: 2,
         busy_timeout: Duration::from_secs(10),
+        secrets: Default::default(),
         probe: None,
     }
 }

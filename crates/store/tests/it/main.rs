@@ -1,6 +1,7 @@
 //! The store on both engines.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin;
 mod allocations;
 mod durability;
 mod leases;

@@ -121,6 +121,7 @@ pub fn update(status: OperationStatus) -> OperationUpdate {
         deadline_at: None,
         reason: Some("waiting for the agent".into()),
         keep_attempts: false,
+        still_restored: false,
         consumed: Vec::new(),
     }
 }
