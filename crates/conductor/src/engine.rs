@@ -574,6 +574,7 @@ async fn look_after_restore(
             cx.data.restored = None;
             settle(cx, flow, phase, Outcome::Next(name))
         }
+        Then::Later => return None,
         Then::GoOn => {
             cx.operation.restored_at = None;
             cx.data.restored = None;

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use bessemer_lab::{LabProcess, WriteEnd};
 use bessemer_store::testing::{self, Database};

@@ -34,6 +34,8 @@ pub struct LookSince {
 pub enum Then {
     /// As recorded.
     GoOn,
+    /// The recorded phase is harmless; the one after it is looked at again.
+    Later,
     Next(&'static str),
     /// For the call of an agent that may be running.
     Wait(Wait),
@@ -71,6 +73,10 @@ pub async fn look(
         (_, Some(prepare), Some(here)) => {
             if !hardware.deploy.uses_agent() || without_ramdisk(cx, here > prepare) {
                 return Ok(Then::GoOn);
+            }
+            if here == 0 {
+                // it only asks whether the verb is possible, and what it finds is needed later
+                return Ok(Then::Later);
             }
             with_ramdisk(
                 cx,
@@ -168,7 +174,10 @@ async fn with_ramdisk(
         // The token is still the operation's; everything else is this agent's own.
         match agent(cx)?.commands().await {
             Ok(_) if waited => return Ok(Then::GoOn),
-            Ok(_) => return Ok(Then::Next("wait-agent")),
+            Ok(_) => {
+                cx.data.ramdisk = true;
+                return Ok(Then::Next("wait-agent"));
+            }
             Err(_) => forget_agent_but_token(cx),
         }
     }
