@@ -211,12 +211,6 @@ async fn restored_during_the_writes_on_postgresql() {
     .await;
 }
 
-/// Before any write: all of the deploys is lost, up to instances that run.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restored_from_before_the_writes() {
-    restored_in_the_middle(testing::sqlite(), |_| true, |(_, ended)| ended == HOSTS).await;
-}
-
 /// What an operator sees who asks the commands for help, or for what is not possible.
 #[test]
 fn the_commands_teach() {
@@ -243,7 +237,7 @@ fn the_commands_teach() {
         assert!(help(&["db", command]).len() > 100);
     }
     assert!(help(&["db", "restore"]).contains("Stop every conductor first"));
-    assert!(help(&["config", "import"]).contains("never shown on the terminal"));
+    assert!(help(&["config", "import"]).contains("Secrets are written"));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
     std::fs::write(
