@@ -139,7 +139,7 @@ fn what_was_not_translated_is_said() {
         "not a number of seconds",
     );
     check("deploy", "external_callback_url", Reason::Value, "$nowhere");
-    check("redfish", "connection_attempts", Reason::Absent, "");
+    check("sensor_data", "interval", Reason::Absent, "not collected");
     let report = imported.report();
     assert!(report.starts_with(&format!(
         "{} options translated, {} not",
