@@ -228,7 +228,14 @@ const NAMES: Parses = parses::<Vec<String>>;
 const LIST: Parses = parses::<Vec<Json>>;
 
 /// Table, its key, the column that names a row to a reader, and what must parse.
-const TEXTS: &[(&str, &str, &str, &[(&str, Parses)])] = &[
+type Texts = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(&'static str, Parses)],
+);
+
+const TEXTS: &[Texts] = &[
     (
         "node",
         "id",

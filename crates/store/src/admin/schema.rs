@@ -60,10 +60,10 @@ pub(crate) fn creation_order(migrations: &[Row]) -> Vec<&'static str> {
             .collect();
         match words.as_slice() {
             ["CREATE", "TABLE", "IF", "NOT", "EXISTS", name, ..]
-            | ["CREATE", "TABLE", name, ..] => {
-                if !names.contains(name) {
-                    names.push(name);
-                }
+            | ["CREATE", "TABLE", name, ..]
+                if !names.contains(name) =>
+            {
+                names.push(name);
             }
             ["DROP", "TABLE", name, ..] => names.retain(|known| known != name),
             ["ALTER", "TABLE", from, "RENAME", "TO", to, ..] => {
