@@ -22,8 +22,9 @@ fn every_answer_is_as_described() {
         found.failures.join("\n")
     );
     assert_eq!(found.tested, found.operations, "{found}");
+    // operations that take nothing have one request only
     assert!(
-        found.operations > 130 && found.cases >= 2 * found.operations,
+        found.operations > 130 && 2 * found.cases > 3 * found.operations,
         "{found}"
     );
 }
