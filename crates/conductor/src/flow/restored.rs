@@ -241,7 +241,18 @@ async fn off(
     phase: &'static dyn Phase,
     prepared: bool,
 ) -> Result<Then, Fault> {
-    if !prepared || matches!(phase.name(), "power-on" | "power-off-after" | "done") {
+    if !prepared {
+        // An instance that was written since, and switched off, must not be written or cleaned away.
+        if matches!(flow.name, "deploy" | "clean") && boots_disk(cx).await? {
+            return Ok(Then::End(ended(
+                cx,
+                flow.title,
+                "the node is off and boots its disk, and whether an instance was written there since is not known; look at it, then ask again",
+            )));
+        }
+        return Ok(Then::GoOn);
+    }
+    if matches!(phase.name(), "power-on" | "power-off-after" | "done") {
         return Ok(Then::GoOn);
     }
     if flow.name == "deploy" && boots_disk(cx).await? {
