@@ -390,6 +390,8 @@ impl Store {
         mut timeline: Vec<TimelineEvent>,
     ) -> Result<Node, StoreError> {
         let operation = Arc::new(operation);
+        // Reserved from the start: clients take a free node for the end of the operation.
+        let host = self.host().map(Some);
         let requester = Requester::present();
         if let Some(requester) = &requester {
             for event in &mut timeline {
@@ -406,10 +408,11 @@ impl Store {
                 let seed = Arc::clone(&seed);
                 let (new, change) = (Arc::clone(&operation), Arc::clone(&change));
                 let (events, requester) = (Arc::clone(&events), Arc::clone(&requester));
+                let host = host.clone();
                 Box::pin(async move {
                     let before = require(tx, node).await?;
                     refuse_open(tx, node).await?;
-                    let after = apply(tx, before, None, &change, &events).await?;
+                    let after = apply(tx, before, host, &change, &events).await?;
                     let now = Timestamp::now();
                     let seed = tx
                         .keys

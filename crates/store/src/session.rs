@@ -121,6 +121,7 @@ impl Store {
         catalogue: &Value,
         ttl: Duration,
     ) -> Result<SessionId, StoreError> {
+        self.is_host(hostname);
         let given: Arc<(String, String, Value)> = Arc::new((
             hostname.to_owned(),
             conductor_group.to_owned(),

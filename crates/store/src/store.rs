@@ -1,7 +1,7 @@
 //! The handle on the database, and how its methods read and write.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -30,6 +30,8 @@ struct Shared {
     changes: watch::Sender<u64>,
     listening: Mutex<Option<Listening>>,
     conductors: KeptConductors,
+    /// The conductor of this process, once it has registered.
+    host: OnceLock<String>,
 }
 
 /// The task that hears other controllers; ends when this is dropped.
@@ -88,6 +90,7 @@ impl Store {
                 changes,
                 listening: Mutex::new(listening),
                 conductors: KeptConductors::default(),
+                host: OnceLock::new(),
             }),
         })
     }
@@ -133,6 +136,16 @@ impl Store {
 
     pub(crate) fn keys(&self) -> &Arc<crate::Keys> {
         &self.shared.db.keys
+    }
+
+    /// The conductor of this process: who a new operation is reserved for until one has claimed it.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.shared.host.get().cloned()
+    }
+
+    /// A conductor has registered through this handle.
+    pub(crate) fn is_host(&self, hostname: &str) {
+        self.shared.host.get_or_init(|| hostname.to_owned());
     }
 
     pub(crate) fn kept_conductors(&self) -> &KeptConductors {
