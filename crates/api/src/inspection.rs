@@ -22,9 +22,6 @@ use crate::schema::py_repr;
 /// Since this version the answer is that of a lookup; 1.1 is upstream's former inspection service.
 const SINCE: u16 = 84;
 
-/// Member of `driver_internal_info` with the BMC's addresses, resolved when the inspection began.
-pub const LOOKUP_ADDRESSES: &str = "lookup_bmc_addresses";
-
 pub async fn post(call: Call) -> Outcome {
     ramdisk::enabled(&call, "/v1/continue_inspection")?;
     let args = args::Args::of_query(&call, &["node_uuid"])?;
@@ -243,7 +240,7 @@ fn normal(text: &str) -> String {
 fn bmc_addresses(node: &Node) -> BTreeSet<String> {
     let noted = node
         .driver_internal_info
-        .get(LOOKUP_ADDRESSES)
+        .get(bessemer_model::LOOKUP_ADDRESSES)
         .and_then(Value::as_array)
         .into_iter()
         .flatten()

@@ -10,3 +10,6 @@ pub struct Inventory {
     pub plugin_data: Object,
     pub at: Timestamp,
 }
+
+/// Member of `driver_internal_info` while a node is inspected: the addresses of its BMC, by which a report may name it.
+pub const LOOKUP_ADDRESSES: &str = "lookup_bmc_addresses";

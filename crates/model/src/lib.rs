@@ -40,7 +40,7 @@ pub use ids::{
 };
 pub use inspection_rule::InspectionRule;
 pub use interface::{InterfaceKind, Interfaces};
-pub use inventory::Inventory;
+pub use inventory::{Inventory, LOOKUP_ADDRESSES};
 pub use masking::{MASK, is_secret_key, masked};
 pub use node::{Node, NodeHealthFault};
 pub use port::Port;

@@ -1,7 +1,7 @@
 //! `inspect`: what the hardware is, asked of the BMC or reported by the ramdisk; hooks, rules, inventory.
 
 use async_trait::async_trait;
-use bessemer_model::{Event, Fault, MacAddress, Node, Object, Port, Timestamp};
+use bessemer_model::{Event, Fault, LOOKUP_ADDRESSES, MacAddress, Node, Object, Port, Timestamp};
 use bessemer_store::{Page, PortFilter, SignalKind, StoreError, TimelineSource};
 use serde_json::{Value, json};
 
@@ -31,9 +31,6 @@ pub const INSPECT: Flow = Flow {
     abandon: &AbandonRamdisk,
     on_failure: OnFailure::Fail,
 };
-
-/// Member of `driver_internal_info` with the addresses that a report may tell of the BMC.
-const LOOKUP_ADDRESSES: &str = "lookup_bmc_addresses";
 
 /// Asks the BMC, or boots the ramdisk.
 struct Start;

@@ -407,6 +407,7 @@ impl Phase for AbandonRamdisk {
             }
         }
         cx.forget_agent();
+        cx.internal(bessemer_model::LOOKUP_ADDRESSES, None);
         let flow = crate::flow::by_name(&cx.operation.flow)
             .ok_or_else(|| Fault::internal(format!("there is no flow {}", cx.operation.flow)))?;
         let then = cx.data.abandoned.as_ref().and_then(|a| a.then.clone());

@@ -396,12 +396,6 @@ impl Work<'_> {
                     .into(),
             );
         }
-        if !has("DEFAULT", "enabled_hardware_types") {
-            self.notes.push(
-                "the file does not set [DEFAULT] enabled_hardware_types: the default here is [\"ipmi\"], Ironic's is ipmi,redfish"
-                    .into(),
-            );
-        }
         self.notes.push(
             "options that are not in the file have our defaults, see docs/options.md; `bessemer config check` reads the result".into(),
         );
