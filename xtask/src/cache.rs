@@ -25,18 +25,7 @@ pub struct Cache {
 impl Cache {
     /// Opens (and creates) the cache of this user.
     pub fn open() -> Result<Cache> {
-        let root = match (
-            absolute("BESSEMER_CACHE"),
-            absolute("XDG_CACHE_HOME"),
-            absolute("HOME"),
-        ) {
-            (Some(root), _, _) => root,
-            (None, Some(caches), _) => caches.join("bessemer"),
-            (None, None, Some(home)) => home.join(".cache/bessemer"),
-            (None, None, None) => {
-                anyhow::bail!("neither BESSEMER_CACHE nor HOME is set to an absolute path")
-            }
-        };
+        let root = bessemer_peers::cache_root()?;
         Cache::at(root)
     }
 

@@ -103,21 +103,14 @@ fn start_ours(server: &Path, port: u16, dir: &Path) -> Command {
 
 /// A virtual environment with upstream's service.
 pub fn upstream(cache: &Cache) -> Result<PathBuf> {
-    let venv = cache.root().join(format!("venv-ironic-{UPSTREAM}"));
-    let _lock = cache.lock("venv-ironic")?;
-    if !venv.join("done").exists() {
-        process::run(command("python3").args(["-m", "venv"]).arg(&venv))?;
-        let pip = venv.join("bin/pip").display().to_string();
-        // SQLAlchemy 2.1 breaks one of upstream's queries
-        process::run(command(pip).args([
-            "install",
-            "--quiet",
-            &format!("ironic=={UPSTREAM}"),
-            "SQLAlchemy<2.1",
-        ]))?;
-        std::fs::write(venv.join("done"), "")?;
-    }
-    Ok(venv)
+    // SQLAlchemy 2.1 breaks one of upstream's queries
+    let service = format!("ironic=={UPSTREAM}");
+    let packages = [service.as_str(), "SQLAlchemy<2.1"];
+    Ok(bessemer_peers::venv(
+        cache.root(),
+        &format!("ironic-{UPSTREAM}"),
+        &packages,
+    )?)
 }
 
 fn start_upstream(venv: &Path, port: u16, dir: &Path) -> Result<Command> {

@@ -76,31 +76,27 @@ const OTHER_INTERFACES: &[(&str, &[&str])] = &[
     ("vendor", &["idrac-redfish"]),
 ];
 
-fn venv(cache: &Cache, name: &str, packages: &[&str]) -> Result<PathBuf> {
-    let venv = cache.root().join(format!("venv-{name}"));
-    let _lock = cache.lock(&format!("venv-{name}"))?;
-    if !venv.join("done").exists() {
-        process::run(command("python3").args(["-m", "venv"]).arg(&venv))?;
-        let pip = venv.join("bin/pip").display().to_string();
-        process::run(command(pip).args(["install", "--quiet"]).args(packages))?;
-        std::fs::write(venv.join("done"), "")?;
-    }
-    Ok(venv)
-}
-
 /// A virtual environment with upstream's service and its clients.
 pub fn clients(cache: &Cache) -> Result<PathBuf> {
     let service = format!("ironic=={UPSTREAM}");
     // SQLAlchemy 2.1 breaks one of upstream's queries
     let mut packages = vec![service.as_str(), "sushy", "SQLAlchemy<2.1"];
     packages.extend(CLIENTS);
-    venv(cache, &format!("compat-{UPSTREAM}"), &packages)
+    Ok(bessemer_peers::venv(
+        cache.root(),
+        &format!("compat-{UPSTREAM}"),
+        &packages,
+    )?)
 }
 
 /// A virtual environment with the property-based client.
 pub fn schemathesis(cache: &Cache) -> Result<PathBuf> {
     let package = format!("schemathesis=={SCHEMATHESIS}");
-    venv(cache, &format!("schemathesis-{SCHEMATHESIS}"), &[&package])
+    Ok(bessemer_peers::venv(
+        cache.root(),
+        &format!("schemathesis-{SCHEMATHESIS}"),
+        &[&package],
+    )?)
 }
 
 /// What is installed, as `name version`.

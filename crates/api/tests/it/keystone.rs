@@ -19,43 +19,9 @@ use crate::service::{HOST, Reply, Service};
 
 const KEYSTONE: &str = "30.0.0";
 
-fn cache() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .expect("a home or cache directory")
-        .join("bessemer")
-}
-
-fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 fn python() -> PathBuf {
-    let cache = cache();
-    std::fs::create_dir_all(&cache).unwrap();
-    let venv = cache.join(format!("venv-keystone-{KEYSTONE}"));
-    let (python, complete) = (venv.join("bin/python"), venv.join("complete"));
-    let lock = std::fs::File::create(cache.join(format!("venv-keystone-{KEYSTONE}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if !complete.exists() {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv));
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--no-compile"])
-            .arg("--disable-pip-version-check")
-            .arg(format!("keystone=={KEYSTONE}")));
-        std::fs::write(&complete, KEYSTONE).unwrap();
-    }
-    python
+    let package = format!("keystone=={KEYSTONE}");
+    bessemer_peers::python(&format!("keystone-{KEYSTONE}"), &[&package]).unwrap()
 }
 
 /// A running Keystone.

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-#[path = "../../../redfish/tests/it/emulator.rs"]
-#[allow(dead_code)]
-mod emulator;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +10,9 @@ use bessemer_drivers::{
     StepResult,
 };
 use bessemer_model::{Node, NodeId, Object, PowerState, Timestamp};
+use bessemer_peers::eventually;
+use bessemer_peers::sushy::{Emulator, PASSWORD, USER};
 use serde_json::{Value, json};
-
-use emulator::{Emulator, PASSWORD, USER, eventually};
 
 fn environment() -> Environment {
     Environment {
@@ -69,7 +65,7 @@ async fn step(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_drivers_at_the_emulator() {
-    let emulator = Emulator::start(false).await;
+    let emulator = Emulator::start(false).await.unwrap();
     let env = environment();
     let board = node("redfish", &emulator, PASSWORD);
     let (it, hardware) = (&board.0, &board.1);

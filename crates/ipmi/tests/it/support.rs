@@ -1,16 +1,16 @@
 //! Processes, ports and deadlines of the tests.
 
 use std::fs;
-use std::future::Future;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bessemer_ipmi::bmc::{BmcServer, Event, MemoryChassis, Users};
 use bessemer_ipmi::{CipherSuite, Client, Target, Timing};
+pub use bessemer_peers::eventually;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,18 +45,6 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
-}
-
-/// Asks again and again, until true or too late.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "not within 20 s: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// A child process that ends with the test.
@@ -211,7 +199,12 @@ fn write(dir: &Path, name: &str, content: &str) -> PathBuf {
 
 /// A pyghmi server that speaks only suite 17, from a virtual environment that is made once and kept.
 pub async fn pyghmi_bmc() -> Running {
-    let python = tokio::task::spawn_blocking(pyghmi_python).await.unwrap();
+    let python = tokio::task::spawn_blocking(|| {
+        bessemer_peers::python(&format!("pyghmi-{PYGHMI}"), &[&format!("pyghmi=={PYGHMI}")])
+    })
+    .await
+    .unwrap()
+    .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/pyghmi_bmc.py");
@@ -227,46 +220,6 @@ pub async fn pyghmi_bmc() -> Running {
     })
     .await;
     running
-}
-
-fn pyghmi_python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .expect("a home or cache directory");
-    let cache = cache.join("bessemer");
-    fs::create_dir_all(&cache).unwrap();
-    let venv = cache.join(format!("venv-pyghmi-{PYGHMI}"));
-    let (python, complete) = (venv.join("bin/python"), venv.join("complete"));
-    let lock = fs::File::create(cache.join(format!("venv-pyghmi-{PYGHMI}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if !complete.exists() {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv));
-        run(Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .arg(format!("pyghmi=={PYGHMI}")));
-        fs::write(&complete, PYGHMI).unwrap();
-    }
-    python
-}
-
-fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 /// Our BMC with a chassis in memory, and everything that it saw.

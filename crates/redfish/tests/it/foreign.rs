@@ -8,7 +8,7 @@ use crate::emulator::{Emulator, client, eventually, target};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_emulator_is_driven() {
-    let emulator = Emulator::start(false).await;
+    let emulator = Emulator::start(false).await.unwrap();
     let client = client(target(&emulator.address));
 
     // power
@@ -169,7 +169,7 @@ async fn the_emulator_is_driven() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_trusted_as_told() {
-    let emulator = Emulator::start(true).await;
+    let emulator = Emulator::start(true).await.unwrap();
     let ask = |tls: TlsPolicy| {
         let mut target = target(&emulator.address);
         target.tls = tls;
