@@ -600,18 +600,7 @@ fn end_untouched(
         then: None,
         during_step: false,
     });
-    if let Err(fault) = flow.mark_failed(cx) {
-        tracing::error!(node = %cx.node.id, "the failed state could not be set: {fault}");
-    }
-    Save {
-        status: OperationStatus::Failed,
-        flow,
-        phase: phase.name(),
-        wake_at: None,
-        deadline_at: None,
-        reason: None,
-        keep_attempts: false,
-    }
+    close(cx, flow, phase)
 }
 
 fn settle(
@@ -789,17 +778,8 @@ fn abandon(
     }
 }
 
-/// The clean-up failed too: say both, and leave the node in the failed state.
-fn close_failed(
-    cx: &mut Context,
-    flow: &'static Flow,
-    phase: &'static dyn Phase,
-    why: &str,
-) -> Save {
-    cx.note(
-        TimelineSource::Engine,
-        format!("cleaning up after the failure did not work either: {why}"),
-    );
+/// The operation ends, and the node is in the failed state.
+fn close(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase) -> Save {
     if let Err(fault) = flow.mark_failed(cx) {
         tracing::error!(node = %cx.node.id, "the failed state could not be set: {fault}");
     }
@@ -812,6 +792,20 @@ fn close_failed(
         reason: None,
         keep_attempts: false,
     }
+}
+
+/// The clean-up failed too: say both, and leave the node in the failed state.
+fn close_failed(
+    cx: &mut Context,
+    flow: &'static Flow,
+    phase: &'static dyn Phase,
+    why: &str,
+) -> Save {
+    cx.note(
+        TimelineSource::Engine,
+        format!("cleaning up after the failure did not work either: {why}"),
+    );
+    close(cx, flow, phase)
 }
 
 /// Saves; a lost lease only ends this run, a database that is away is waited for as long as the lease may
