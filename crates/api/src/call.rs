@@ -34,6 +34,9 @@ pub struct Call {
     pub access: Arc<Access>,
     /// Whether the handler has asked the policy.
     pub asked: Arc<Asked>,
+    pub headers: http::HeaderMap,
+    /// The service is being stopped: what is sent without an end must end.
+    pub stopping: tokio_util::sync::CancellationToken,
     /// A `.json` was cut off the path (below 1.91): a resource may really be called so.
     pub json_suffix: bool,
 }
@@ -169,6 +172,8 @@ pub enum AnswerBody {
     Json(Bytes),
     /// Serialised while it is sent.
     JsonStream(axum::body::Body),
+    /// Server-Sent Events.
+    EventStream(axum::body::Body),
     Text(String),
     /// Bytes of no type that is known here.
     File(Bytes),

@@ -9,10 +9,11 @@ use bessemer_model::{
     AllocationId, Fault, InterfaceKind, Node, NodeId, Object, PowerTarget, Timestamp,
 };
 use bessemer_wire::HeartbeatBody;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Body of `PUT /v1/nodes/{ident}/states/provision` after the API has checked shape and version.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProvisionRequest {
     /// The verb as the client wrote it.
     pub target: String,
@@ -27,14 +28,14 @@ pub struct ProvisionRequest {
 }
 
 /// Answer of `GET /v1/nodes/{ident}/management/boot_device`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BootDeviceAnswer {
     pub boot_device: Option<String>,
     pub persistent: Option<bool>,
 }
 
 /// One line of `GET /v1/nodes/{ident}/validate`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InterfaceValidation {
     pub interface: InterfaceKind,
     /// `None`: the interface is not there (shown as null).
@@ -51,7 +52,7 @@ pub struct LookupAnswer {
 }
 
 /// A lamp of a component of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IndicatorAnswer {
     pub component: String,
     pub name: String,
@@ -60,7 +61,7 @@ pub struct IndicatorAnswer {
 }
 
 /// A call of a vendor method.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VendorRequest {
     pub method: String,
     /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE`.
@@ -69,7 +70,7 @@ pub struct VendorRequest {
 }
 
 /// Answer of a vendor method.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum VendorAnswer {
     /// It runs: 202.
     Accepted,

@@ -26,6 +26,7 @@ mod console;
 mod deploy_templates;
 mod drivers;
 mod events;
+mod explain;
 mod fault;
 mod firmware;
 mod healthcheck;

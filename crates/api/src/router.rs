@@ -19,6 +19,7 @@ use crate::body;
 use crate::call::{Answer, AnswerBody, Call};
 use crate::fault::{ApiFault, Shape, VersionHeaders};
 use crate::microversion::{MAXIMUM, MINIMUM, Minor, REQUESTED, negotiate};
+use crate::serve::Stopping;
 use crate::versions::{Below, BodySize, Endpoint, MAX_MINOR, MIN_MINOR, ROUTES, Route};
 
 /// `.json` at the end of a path is dropped below this version.
@@ -335,6 +336,12 @@ async fn call(
             .as_ref()
             .map_or_else(|| Arc::new(access.anybody()), |p| Arc::clone(&p.caller)),
         json_suffix: prelude.is_some_and(|p| p.json_suffix),
+        stopping: parts
+            .extensions
+            .get::<Stopping>()
+            .map(|stopping| stopping.0.clone())
+            .unwrap_or_default(),
+        headers: parts.headers,
         access,
         asked: Arc::new(Asked::default()),
         state,
@@ -373,6 +380,7 @@ fn finish(answer: Answer, version: Minor) -> Response {
         AnswerBody::Empty => (Body::empty(), None),
         AnswerBody::Json(bytes) => (Body::from(bytes), Some("application/json")),
         AnswerBody::JsonStream(body) => (body, Some("application/json")),
+        AnswerBody::EventStream(body) => (body, Some("text/event-stream")),
         AnswerBody::File(bytes) => (Body::from(bytes), Some("application/octet-stream")),
         AnswerBody::Text(text) => (Body::from(text), Some("text/plain; charset=UTF-8")),
     };

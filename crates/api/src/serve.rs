@@ -37,6 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After an error of `accept` (no file descriptors left) before the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// With a request: cancelled when the service is being stopped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopping(pub CancellationToken);
+
 /// Why the listener cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -78,14 +82,33 @@ impl Listening {
             request_timeout: api.request_timeout,
         })
     }
+
+    /// For a listener beside the API's, within the same limits.
+    #[must_use]
+    pub fn beside(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let api = &config.api;
+        Self {
+            tls: tls.map(|config| Tls {
+                files: None,
+                config: RwLock::new(config),
+            }),
+            max_connections: usize::try_from(api.max_connections.max(1)).unwrap_or(usize::MAX),
+            header_timeout: api.header_timeout,
+            request_timeout: api.request_timeout,
+        }
+    }
 }
 
-/// A certificate that follows its files.
+/// A certificate, which follows its files when it has some.
 struct Tls {
+    files: Option<Files>,
+    config: RwLock<Arc<rustls::ServerConfig>>,
+}
+
+struct Files {
     certificate: PathBuf,
     key: PathBuf,
     oldest: TlsVersion,
-    config: RwLock<Arc<rustls::ServerConfig>>,
     looked: Mutex<(Instant, Stamp)>,
 }
 
@@ -96,22 +119,25 @@ impl Tls {
         let stamp = stamp(&certificate, &key);
         let config = server_config(&certificate, &key, oldest)?;
         Ok(Self {
-            certificate,
-            key,
-            oldest,
+            files: Some(Files {
+                certificate,
+                key,
+                oldest,
+                looked: Mutex::new((Instant::now(), stamp)),
+            }),
             config: RwLock::new(config),
-            looked: Mutex::new((Instant::now(), stamp)),
         })
     }
 
     /// For a new connection.
     fn config(&self) -> Arc<rustls::ServerConfig> {
-        if let Ok(mut looked) = self.looked.try_lock()
+        if let Some(files) = &self.files
+            && let Ok(mut looked) = files.looked.try_lock()
             && looked.0.elapsed() >= LOOK_EVERY
         {
-            let now = stamp(&self.certificate, &self.key);
+            let now = stamp(&files.certificate, &files.key);
             if now != looked.1 {
-                match server_config(&self.certificate, &self.key, self.oldest) {
+                match server_config(&files.certificate, &files.key, files.oldest) {
                     Ok(config) => {
                         tracing::info!("the certificate of the API has changed and was read anew");
                         match self.config.write() {
@@ -242,8 +268,10 @@ async fn connection(
     stop: CancellationToken,
 ) {
     let limit = listening.request_timeout;
+    let stopping = Stopping(stop.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let router = router.clone();
+        request.extensions_mut().insert(stopping.clone());
         async move {
             request.extensions_mut().insert(Peer(from.ip()));
             let answering = router.oneshot(request.map(axum::body::Body::new));

@@ -310,6 +310,9 @@ pub static ROUTES: &[Route] = &[
         on!(Get "baremetal:node:history:get" history::get since 78 Unrouted),
     ]),
     route!("/v1/nodes/{ident}/timeline" [on!(Get "baremetal:node:history:get" timeline::list)]),
+    route!("/v1/nodes/{ident}/timeline/stream" [
+        on!(Get "baremetal:node:history:get" timeline::follow),
+    ]),
 
     route!("/v1/ports" [
         on!(Get "baremetal:port:list_all" ports::list),

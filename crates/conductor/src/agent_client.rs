@@ -275,6 +275,22 @@ struct Pinned {
     provider: Arc<CryptoProvider>,
 }
 
+/// A client that talks only to who shows exactly this certificate (PEM).
+///
+/// # Errors
+/// When the certificate cannot be read.
+pub fn pinned_client(pem: &str, timeout: Duration) -> Result<reqwest::Client, Fault> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|e| Fault::internal(format!("a certificate cannot be read: {e}")))?;
+    reqwest::Client::builder()
+        .timeout(timeout)
+        .connect_timeout(Duration::from_secs(3))
+        .no_proxy()
+        .tls_backend_preconfigured(pinned(certificate)?)
+        .build()
+        .map_err(|e| Fault::internal(format!("no HTTP client: {}", plain(&e))))
+}
+
 fn pinned(certificate: CertificateDer<'static>) -> Result<rustls::ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(Pinned {
@@ -302,7 +318,7 @@ impl ServerCertVerifier for Pinned {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(rustls::Error::General(
-                "this is not the certificate that the agent sent with its heartbeat".into(),
+                "this is not the certificate that was announced".into(),
             ))
         }
     }

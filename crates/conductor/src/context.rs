@@ -61,6 +61,9 @@ pub struct Data {
     pub agent_off_at: Option<i64>,
     /// Percent that the timeline last heard of.
     pub progress_told: u8,
+    /// How far the present step has come, when that is known. The API reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<StepProgress>,
     /// The node is being restarted within the present step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reboot: Option<crate::flow::Reboot>,
@@ -75,6 +78,23 @@ pub struct Data {
     /// The row came from a backup, and how far the device has come since is being looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored: Option<crate::flow::restored::LookSince>,
+}
+
+/// How far a step has come; a stored format, shown by the API as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepProgress {
+    /// What it is at: `download`, `write`, `verify`, `finish`.
+    pub stage: String,
+    pub done_bytes: u64,
+    /// 0 when it is not known.
+    pub total_bytes: u64,
+    /// Bytes per second over the last seconds.
+    pub rate: u64,
+    /// When this was so.
+    pub at: Option<Timestamp>,
+    /// When it will end if it goes on so.
+    pub estimated_end: Option<Timestamp>,
 }
 
 /// An abort that was asked for.
@@ -323,6 +343,20 @@ impl Context {
             .driver_internal_info
             .get(key)
             .and_then(Value::as_str)
+    }
+
+    /// Fast track: the node is on in the ramdisk, and its agent called a short while ago.
+    #[must_use]
+    pub fn agent_is_there(&self) -> bool {
+        let Some(patience) = self.shared.settings.fast_track else {
+            return false;
+        };
+        let called = self
+            .internal_text("agent_last_heartbeat")
+            .and_then(Timestamp::parse);
+        self.node.power_state == Some(PowerState::On)
+            && self.internal_text("agent_url").is_some()
+            && called.is_some_and(|at| self.now.since(at) < patience)
     }
 
     /// Forgets the agent: it is gone with the power. A token that was given before the boot stays.

@@ -7,6 +7,7 @@
 //! - Attempts are counted in the claim, before anything is looked at. Deaths that left a panic record
 //!   naming the operation fail it at the third, unexplained ones at the 25th, with back-off between.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Abandoned, AbortWanted, Context, Data, Lease};
 use crate::flow::restored::{self, Then};
 use crate::flow::{self, Flow};
+use crate::metrics::{Metrics, Stood};
 use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
 use crate::settings::Settings;
 
@@ -32,6 +34,12 @@ const MAX_ATTEMPTS: i32 = 25;
 /// At most so long after its start the service holds waits open that ran out while it was down: an agent
 /// calls at least every 0.6 × 300 s.
 const START_GRACE: Duration = Duration::from_secs(180);
+/// A session begins with so many phases at once; each second and each outcome allows more. What kills a process at its
+/// start then takes few operations with it, and those that it took are not all begun anew at the same moment, so that
+/// they get on although the next death is near.
+const AT_FIRST: usize = 16;
+/// More phases for each second of the session.
+const MORE_PER_SECOND: usize = 16;
 /// Between device tries.
 const BACK_OFF: [u64; 5] = [1, 2, 4, 8, 10];
 
@@ -53,6 +61,15 @@ pub struct Shared {
     pub left_to_others: Mutex<Vec<String>>,
     /// Fetches heads of images before a deploy.
     pub http: reqwest::Client,
+    /// How long phases that run may take when the stop comes.
+    pub patience: Mutex<Duration>,
+    pub metrics: Metrics,
+}
+
+impl Shared {
+    pub(crate) fn patience(&self) -> Duration {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// See the module.
@@ -64,8 +81,28 @@ pub struct Engine {
 /// One open session.
 struct Session {
     id: SessionId,
+    began: Instant,
+    /// Phases that came to an end.
+    ended: AtomicUsize,
     /// When the lease of everything under this session is over, unless it is renewed before.
     until: watch::Sender<Instant>,
+}
+
+impl Session {
+    /// Phases that may run at once by now.
+    fn allowed(&self, most: usize) -> usize {
+        let seconds = usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX);
+        MORE_PER_SECOND
+            .saturating_mul(seconds)
+            .saturating_add(AT_FIRST)
+            .saturating_add(self.ended.load(Ordering::Relaxed))
+            .min(most)
+    }
+
+    fn reap(&self, ended: Result<(), tokio::task::JoinError>) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        reap(ended);
+    }
 }
 
 impl Engine {
@@ -114,11 +151,12 @@ impl Engine {
         let id = self
             .shared
             .store
-            .register_conductor(
+            .register_conductor_at(
                 &settings.host,
                 &settings.conductor_group,
                 &catalogue,
                 settings.heartbeat_timeout,
+                settings.rpc.as_ref(),
             )
             .await?;
         *self
@@ -128,7 +166,12 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner) = Some(id);
         let (until, _) = watch::channel(asked + self.trust());
         self.look_at_others().await?;
-        Ok(Session { id, until })
+        Ok(Session {
+            id,
+            began: Instant::now(),
+            ended: AtomicUsize::new(0),
+            until,
+        })
     }
 
     /// What others of the group can do and this one cannot is left to them as long as they live.
@@ -164,7 +207,7 @@ impl Engine {
     async fn run_session(&self, session: &Session, stop: &CancellationToken) {
         let lost = CancellationToken::new();
         let mut running = JoinSet::new();
-        let renew = self.renew(session, &lost, stop);
+        let renew = self.renew(session, &lost);
         tokio::pin!(renew);
         let mut changes = self.shared.store.subscribe_changes();
         let claim = async {
@@ -172,6 +215,9 @@ impl Engine {
                 let found = self.claim(session, &mut running).await;
                 let sleep = if found {
                     Duration::ZERO
+                } else if running.len() >= session.allowed(usize::MAX) {
+                    // there may be more to do as soon as more is allowed
+                    Duration::from_secs(1)
                 } else {
                     self.until_due().await
                 };
@@ -179,7 +225,7 @@ impl Engine {
                     () = self.shared.wake.notified() => {}
                     Ok(()) = changes.changed() => {}
                     () = tokio::time::sleep(sleep) => {}
-                    Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
+                    Some(ended) = running.join_next(), if !running.is_empty() => session.reap(ended),
                     () = stop.cancelled() => break,
                     () = lost.cancelled() => break,
                 }
@@ -189,28 +235,40 @@ impl Engine {
             () = claim => {}
             () = &mut renew => {}
         }
-        if lost.is_cancelled() {
-            // Their saves would be refused: another conductor has the work.
-            running.abort_all();
+        // At a stop no further phase begins; those that run end under their lease, which is renewed until then. What has
+        // not ended in time is dropped, and another conductor looks at it and goes on.
+        let patience = self.shared.patience();
+        if !running.is_empty() && !lost.is_cancelled() {
+            tracing::info!(
+                phases = running.len(),
+                "waiting up to {} s for the phases that run",
+                patience.as_secs()
+            );
         }
-        loop {
+        let deadline = tokio::time::Instant::now() + patience;
+        while !running.is_empty() {
+            if lost.is_cancelled() {
+                // Their saves would be refused: another conductor has the work.
+                running.abort_all();
+            }
             tokio::select! {
-                ended = running.join_next() => match ended {
-                    Some(ended) => reap(ended),
-                    None => break,
-                },
-                () = &mut renew, if !lost.is_cancelled() && !stop.is_cancelled() => running.abort_all(),
-                () = tokio::time::sleep(self.shared.settings.graceful_shutdown_timeout) => running.abort_all(),
+                ended = running.join_next() => if let Some(ended) = ended { reap(ended) },
+                () = &mut renew, if !lost.is_cancelled() => {}
+                () = tokio::time::sleep_until(deadline), if tokio::time::Instant::now() < deadline => {
+                    tracing::warn!(
+                        phases = running.len(),
+                        "phases did not end in time; their operations are handed over as they are"
+                    );
+                    running.abort_all();
+                }
             }
         }
     }
 
-    async fn renew(&self, session: &Session, lost: &CancellationToken, stop: &CancellationToken) {
+    /// Until the session is lost.
+    async fn renew(&self, session: &Session, lost: &CancellationToken) {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.shared.settings.heartbeat_interval) => {}
-                () = stop.cancelled() => return,
-            }
+            tokio::time::sleep(self.shared.settings.heartbeat_interval).await;
             let asked = Instant::now();
             match self
                 .shared
@@ -225,6 +283,7 @@ impl Engine {
                     }
                 }
                 Ok(false) => {
+                    self.shared.metrics.session_losses.inc();
                     tracing::warn!(session = %session.id, "this conductor's session is over; what it ran may be with another one now");
                     lost.cancel();
                     return;
@@ -236,10 +295,8 @@ impl Engine {
 
     /// Starts what is due; true when there may be more.
     async fn claim(&self, session: &Session, running: &mut JoinSet<()>) -> bool {
-        let free = self
-            .shared
-            .settings
-            .concurrency
+        let free = session
+            .allowed(self.shared.settings.concurrency)
             .saturating_sub(running.len());
         if free == 0 {
             return false;
@@ -328,15 +385,18 @@ async fn run_one(
         tracing::error!(%operation, flow = %claimed.operation.flow, "claimed a flow that is not known");
         return;
     };
+    shared.metrics.running.inc();
     // A panic while bytes of a BMC or an agent are read must harm nobody else.
     let work = tokio::spawn(run_phase(Arc::clone(&shared), flow, lease.clone(), claimed));
     let guard = AbortOnDrop(work.abort_handle());
     let ended = work.await;
+    shared.metrics.running.dec();
     drop(guard);
     match ended {
         Ok(()) => {}
         Err(error) if error.is_panic() => {
             let text = panic_text(error.into_panic().as_ref());
+            shared.metrics.panics.inc();
             tracing::error!(%operation, %node, "a phase of flow {} panicked: {text}", flow.name);
             if let Err(error) = shared.store.record_panic(operation, &text).await {
                 tracing::error!(%error, "the panic could not be recorded");
@@ -450,8 +510,9 @@ async fn run_phase(shared: Arc<Shared>, flow: &'static Flow, lease: Lease, claim
     if cx.data.phase_since == 0 {
         cx.data.phase_since = now.0;
     }
+    let before = Stood::of(&cx.node);
     let save = decide(&mut cx, flow, phase).await;
-    store(cx, save).await;
+    store(cx, before, save).await;
 }
 
 /// Runs the phase and turns its answer into what the row becomes.
@@ -751,7 +812,12 @@ fn abandon(
         .steps
         .as_ref()
         .is_some_and(|s| cx.data.step < s.len());
-    cx.note(TimelineSource::Engine, error.clone());
+    // by this an explanation finds the failure, and what the operation stood at
+    let failed = serde_json::json!({"failed": {
+        "flow": flow.name, "phase": cx.operation.phase, "aborted": abort.is_some(), "since": Timestamp(cx.data.phase_since),
+    }});
+    cx.note_data(TimelineSource::Engine, error.clone(), Some(failed));
+    cx.data.progress = None;
     cx.record("ERROR", flow.history_type, error.clone());
     let shown = error.clone();
     cx.set(move |node| node.last_error = Some(shown.clone()));
@@ -810,7 +876,7 @@ fn close_failed(
 
 /// Saves; a lost lease only ends this run, a database that is away is waited for as long as the lease may
 /// hold.
-async fn store(mut cx: Context, save: Save) {
+async fn store(mut cx: Context, before: Stood, save: Save) {
     let data = match serde_json::to_value(&cx.data) {
         Ok(data) => data,
         Err(error) => {
@@ -850,12 +916,14 @@ async fn store(mut cx: Context, save: Save) {
             .await;
         match saved {
             Ok(_) => {
+                cx.shared.metrics.saved(&cx, &before, update.status);
                 if !update.status.is_open() && update.flow == "child-step" {
                     flow::tell_parent(&cx).await;
                 }
                 return;
             }
             Err(StoreError::LeaseLost { .. }) => {
+                cx.shared.metrics.lease_losses.inc();
                 tracing::warn!(operation = %id, fence, "another conductor has this operation; what this one did is not saved");
                 return;
             }

@@ -213,7 +213,8 @@ pub async fn heartbeat(
     }
 }
 
-/// Compares in constant time.
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Compares secrets in constant time.
+#[must_use]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }

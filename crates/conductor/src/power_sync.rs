@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bessemer_model::{
     Fault, Node, NodeHealthFault, NodeId, PowerState, ProvisionState, SessionId, Timestamp,
@@ -12,6 +13,7 @@ use bessemer_model::{
 };
 use bessemer_store::{NodeFilter, Page, StoreError, TimelineEvent, TimelineSource};
 use futures_util::{StreamExt, stream};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
@@ -20,19 +22,53 @@ use crate::verbs;
 /// Failures in a row, in memory: a restart begins to count anew, which only delays maintenance.
 type Failures = Mutex<HashMap<NodeId, u32>>;
 
+/// Which nodes a round looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Those whose power should be known.
+    Healthy,
+    /// Those in maintenance because it could not be read.
+    Failed,
+}
+
 /// Runs until cancelled.
 pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let interval = shared.settings.sync_power_state_interval;
+    let failures = Failures::default();
+    let settings = &shared.settings;
+    tokio::join!(
+        rounds(
+            &shared,
+            &failures,
+            settings.sync_power_state_interval,
+            Of::Healthy,
+            &stop
+        ),
+        rounds(
+            &shared,
+            &failures,
+            settings.power_failure_recovery_interval,
+            Of::Failed,
+            &stop
+        ),
+    );
+}
+
+async fn rounds(
+    shared: &Arc<Shared>,
+    failures: &Failures,
+    interval: Duration,
+    of: Of,
+    stop: &CancellationToken,
+) {
     if interval.is_zero() {
         return;
     }
-    let failures = Failures::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = stop.cancelled() => return,
         }
-        if let Err(error) = round(&shared, &failures).await {
+        if let Err(error) = round(shared, failures, of).await {
             tracing::warn!(%error, "power states could not be compared");
         }
         shared.environment.bmcs.close_idle(false).await;
@@ -41,7 +77,7 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// One look at every node of this conductor's share.
-async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreError> {
+async fn round(shared: &Arc<Shared>, failures: &Failures, of: Of) -> Result<(), StoreError> {
     let Some(session) = *shared
         .session
         .lock()
@@ -79,7 +115,7 @@ async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreErr
             return Ok(());
         };
         marker = Some(last.id.to_string());
-        stream::iter(nodes.iter().filter(|n| wanted(n) && serves(n)))
+        stream::iter(nodes.iter().filter(|n| wanted(n, of) && serves(n)))
             .for_each_concurrent(shared.settings.sync_power_state_workers.max(1), |node| {
                 sync(shared, failures, session, node)
             })
@@ -87,9 +123,12 @@ async fn round(shared: &Arc<Shared>, failures: &Failures) -> Result<(), StoreErr
     }
 }
 
-fn wanted(node: &Node) -> bool {
-    let recovering = node.maintenance && node.fault == Some(NodeHealthFault::PowerFailure);
-    (!node.maintenance || recovering)
+fn wanted(node: &Node, of: Of) -> bool {
+    let looked_at = match of {
+        Of::Healthy => !node.maintenance,
+        Of::Failed => node.maintenance && node.fault == Some(NodeHealthFault::PowerFailure),
+    };
+    looked_at
         && node.target_power_state.is_none()
         && node.reservation.is_none()
         && !matches!(
@@ -145,6 +184,17 @@ fn event(text: String) -> Vec<TimelineEvent> {
     }]
 }
 
+/// Whether the hardware is set to what is recorded, rather than the record to what the hardware says: the node's own choice
+/// (`driver_info/force_power_state_during_sync`), else the settings'.
+fn recorded_wins(node: &Node, otherwise: bool) -> bool {
+    match node.driver_info.get("force_power_state_during_sync") {
+        Some(Value::Bool(own)) => *own,
+        Some(Value::String(own)) if own.eq_ignore_ascii_case("true") => true,
+        Some(Value::String(own)) if own.eq_ignore_ascii_case("false") => false,
+        _ => otherwise,
+    }
+}
+
 async fn agree(
     shared: &Arc<Shared>,
     session: SessionId,
@@ -174,7 +224,7 @@ async fn agree(
     match node.power_state {
         Some(known) if known == state => Ok(()),
         Some(known)
-            if shared.settings.force_power_state_during_sync
+            if recorded_wins(node, shared.settings.force_power_state_during_sync)
                 && !(node.disable_power_off && known == PowerState::Off) =>
         {
             tracing::warn!(node = %node.id, "power is {state} but should be {known}; correcting");
@@ -239,4 +289,41 @@ async fn failed(
         .update_idle_node(session, node.id, change, event(text))
         .await
         .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_may_choose_for_itself() {
+        let check = |own: Option<Value>, otherwise: bool, expected: bool| {
+            let mut node = Node::new(NodeId::random(), "ipmi", Timestamp::now());
+            if let Some(own) = own {
+                node.driver_info
+                    .insert("force_power_state_during_sync".into(), own);
+            }
+            assert_eq!(recorded_wins(&node, otherwise), expected);
+        };
+        for otherwise in [true, false] {
+            check(None, otherwise, otherwise);
+            check(Some(json!("perhaps")), otherwise, otherwise);
+            check(Some(json!(true)), otherwise, true);
+            check(Some(json!("False")), otherwise, false);
+        }
+    }
+
+    #[test]
+    fn who_is_looked_at() {
+        let mut node = Node::new(NodeId::random(), "ipmi", Timestamp::now());
+        node.provision_state = ProvisionState::Active;
+        assert!(wanted(&node, Of::Healthy) && !wanted(&node, Of::Failed));
+        node.maintenance = true;
+        assert!(!wanted(&node, Of::Healthy) && !wanted(&node, Of::Failed));
+        node.fault = Some(NodeHealthFault::PowerFailure);
+        assert!(!wanted(&node, Of::Healthy) && wanted(&node, Of::Failed));
+        node.reservation = Some("one".into());
+        assert!(!wanted(&node, Of::Failed));
+    }
 }

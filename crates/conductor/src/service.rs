@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Shared};
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
 use crate::{allocations, error_text, heartbeat, power_sync, report, vif};
@@ -50,9 +51,11 @@ impl Conductor {
     pub fn new(
         store: Store,
         drivers: Drivers,
-        environment: Environment,
+        mut environment: Environment,
         settings: Settings,
     ) -> Result<Self, Fault> {
+        let metrics = Metrics::default();
+        environment.bmcs = environment.bmcs.observed_by(metrics.bmc_observer());
         crate::inspection::hooks::check(&settings.inspection.hooks.hooks)
             .map_err(Fault::invalid)?;
         // A provider that was installed by somebody else in this process is the same one.
@@ -66,7 +69,10 @@ impl Conductor {
             .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Fault::internal(format!("no HTTP client: {e}")))?;
+        let patience = std::sync::Mutex::new(settings.graceful_shutdown_timeout);
         let shared = Shared {
+            patience,
+            metrics,
             store,
             started: Timestamp::now(),
             drivers,
@@ -91,8 +97,12 @@ impl Conductor {
         let engine = Engine::new(Arc::clone(&self.shared));
         let sync = tokio::spawn(power_sync::run(Arc::clone(&self.shared), stop.clone()));
         let matching = tokio::spawn(allocations::run(Arc::clone(&self.shared), stop.clone()));
+        let forgetting = tokio::spawn(forget(Arc::clone(&self.shared), stop.clone()));
         let ended = engine.run(stop.clone()).await;
         stop.cancel();
+        if let Err(error) = forgetting.await {
+            tracing::error!(%error, "the clean-up of conductors ended badly");
+        }
         if let Err(error) = matching.await {
             tracing::error!(%error, "the matching of allocations ended badly");
         }
@@ -102,6 +112,22 @@ impl Conductor {
         self.shared.environment.bmcs.close_idle(true).await;
         self.shared.environment.redfish.close_idle(true).await;
         ended
+    }
+
+    /// The stop that comes next is a drain: phases that run may take `[DEFAULT] drain_shutdown_timeout` to end.
+    pub fn drain(&self) {
+        *self
+            .shared
+            .patience
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) =
+            self.shared.settings.drain_shutdown_timeout;
+    }
+
+    /// What this process has counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     #[must_use]
@@ -324,5 +350,34 @@ impl Conductor {
         plugin_data: Object,
     ) -> Result<(), Fault> {
         report::accept(&self.shared, node, inventory, plugin_data).await
+    }
+}
+
+/// The first look comes earlier than the interval, which may be longer than the service runs.
+const FIRST_CLEANUP: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Conductors that were away for long are no longer shown.
+async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
+    let interval = shared.settings.conductor_cleanup_interval;
+    if interval.is_zero() {
+        return;
+    }
+    // not at the start: a service that is restarted again and again has better things to do
+    let mut wait = interval.min(FIRST_CLEANUP);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+        wait = interval;
+        let gone = shared
+            .store
+            .forget_conductors(shared.settings.conductor_cleanup_timeout)
+            .await;
+        match gone {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "conductors that were away for long are forgotten"),
+            Err(error) => tracing::warn!(%error, "conductors could not be forgotten"),
+        }
     }
 }

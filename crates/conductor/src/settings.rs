@@ -51,6 +51,10 @@ pub struct Settings {
     pub node_locked_retry_interval: Duration,
     /// `[conductor] graceful_shutdown_timeout`: how long running phases may take to end at a stop.
     pub graceful_shutdown_timeout: Duration,
+    /// `[DEFAULT] drain_shutdown_timeout`: the same at a drain.
+    pub drain_shutdown_timeout: Duration,
+    /// Where this conductor answers calls of other processes.
+    pub rpc: Option<bessemer_store::RpcAddress>,
     /// `[conductor] node_history`
     pub node_history: bool,
     /// `[conductor] poweroff_in_cleanfail`
@@ -59,6 +63,12 @@ pub struct Settings {
     pub agent_verify_ca: bool,
     /// `[conductor] force_power_state_during_sync`
     pub force_power_state_during_sync: bool,
+    /// `[conductor] power_failure_recovery_interval`; zero = never.
+    pub power_failure_recovery_interval: Duration,
+    /// `[conductor] conductor_cleanup_interval`; zero = never.
+    pub conductor_cleanup_interval: Duration,
+    /// `[conductor] conductor_cleanup_timeout`
+    pub conductor_cleanup_timeout: Duration,
     /// `[conductor] power_state_sync_max_retries`
     pub power_state_sync_max_retries: u32,
     /// `[conductor] deploy_callback_timeout`
@@ -102,6 +112,11 @@ pub struct Settings {
     /// `[deploy] erase_devices_priority` and `erase_devices_metadata_priority`; `None` = the agent's own.
     pub erase_devices_priority: Option<i64>,
     pub erase_devices_metadata_priority: Option<i64>,
+    /// `[deploy] create_configuration_priority` and `delete_configuration_priority`, likewise.
+    pub create_configuration_priority: Option<i64>,
+    pub delete_configuration_priority: Option<i64>,
+    /// `[deploy] fast_track`, with `fast_track_timeout`; `None` = off.
+    pub fast_track: Option<Duration>,
     /// `[deploy] power_off_after_deploy_failure`
     pub power_off_after_deploy_failure: bool,
     /// `[deploy] external_callback_url`, else the API's public address: what agents call.
@@ -142,10 +157,15 @@ impl Settings {
             node_locked_retry_attempts: 3,
             node_locked_retry_interval: Duration::from_secs(1),
             graceful_shutdown_timeout: Duration::from_secs(60),
+            drain_shutdown_timeout: Duration::from_secs(1800),
+            rpc: None,
             node_history: true,
             poweroff_in_cleanfail: false,
             agent_verify_ca: true,
             force_power_state_during_sync: true,
+            power_failure_recovery_interval: Duration::from_secs(300),
+            conductor_cleanup_interval: Duration::from_secs(86_400),
+            conductor_cleanup_timeout: Duration::from_secs(1_209_600),
             power_state_sync_max_retries: 3,
             deploy_callback_timeout: Duration::from_secs(1800),
             clean_callback_timeout: Duration::from_secs(1800),
@@ -168,6 +188,9 @@ impl Settings {
             verify_step_priority_override: BTreeMap::new(),
             erase_devices_priority: None,
             erase_devices_metadata_priority: None,
+            create_configuration_priority: None,
+            delete_configuration_priority: None,
+            fast_track: None,
             power_off_after_deploy_failure: true,
             api_url: api_url.into(),
             ramdisk_heartbeat_timeout: Duration::from_secs(300),

@@ -228,6 +228,8 @@ fn clean_priority(settings: &Settings, step: &StepDefinition) -> i64 {
     match named.as_str() {
         "deploy.erase_devices" => settings.erase_devices_priority,
         "deploy.erase_devices_metadata" => settings.erase_devices_metadata_priority,
+        "raid.create_configuration" => settings.create_configuration_priority,
+        "raid.delete_configuration" => settings.delete_configuration_priority,
         _ => None,
     }
     .unwrap_or(step.priority)

@@ -159,6 +159,9 @@ sections! {
         #[reader("server, conductor, netboot")]
         /// Directory for everything that must outlive a restart: database, generated boot files, certificates of agents.
         state_path: PathBuf = "/var/lib/bessemer".into(),
+        #[reader("conductor")]
+        /// How long running phases may take to end when the service is drained (SIGUSR2); 0 = as long as they want.
+        drain_shutdown_timeout: Duration = seconds(1800),
         #[reader("api")]
         /// Who may call the API: holders of Keystone tokens, as the policy says (keystone); users of a password file, who may do everything (http_basic); everyone (noauth). There is no default.
         auth_strategy: Option<AuthStrategy> = None,
@@ -445,6 +448,27 @@ sections! {
         /// Its key in PEM.
         key_file: Option<PathBuf> = None,
     }
+    /// Calls of API processes to conductors, over TLS with a certificate and a secret that each conductor makes at its start and that the database passes on. Only with PostgreSQL; in one process nothing is called.
+    json_rpc: JsonRpc = "json_rpc" {
+        #[reader("server")]
+        /// Address that a conductor answers them on. Not set: my_ip.
+        host_ip: Option<IpAddr> = None,
+        #[reader("server")]
+        /// TCP port of that.
+        port: u16 = 8089,
+    }
+    /// Figures for Prometheus: `GET /metrics` on a listener of its own, without authentication and without secrets.
+    metrics: Metrics = "metrics" {
+        #[reader("server")]
+        /// Serve them.
+        enabled: bool = false,
+        #[reader("server")]
+        /// Address that they are served on.
+        host_ip: IpAddr = IpAddr::from([127, 0, 0, 1]),
+        #[reader("server")]
+        /// TCP port of that.
+        port: u16 = 9764,
+    }
     /// `GET /healthcheck`.
     healthcheck: Healthcheck = "healthcheck" {
         #[reader("api")]
@@ -484,8 +508,17 @@ sections! {
         /// Power states asked for at once by the power sync.
         sync_power_state_workers: u32 = 8,
         #[reader("conductor")]
-        /// When a node's power is not as recorded: true sets the node, false corrects the record.
+        /// When a node's power is not as recorded: true sets the node, false corrects the record. A node's own `driver_info/force_power_state_during_sync` goes first.
         force_power_state_during_sync: bool = true,
+        #[reader("conductor")]
+        /// Time between two looks at nodes that are in maintenance because their power could not be read; 0 = never.
+        power_failure_recovery_interval: Duration = seconds(300),
+        #[reader("conductor")]
+        /// Time between two looks for conductors to forget; 0 = never.
+        conductor_cleanup_interval: Duration = seconds(86_400),
+        #[reader("conductor")]
+        /// A conductor that was away for so long is forgotten. At least three times heartbeat_timeout.
+        conductor_cleanup_timeout: Duration = seconds(1_209_600),
         #[reader("conductor")]
         /// Failed looks or corrections after which the node goes to maintenance with fault `power failure`.
         power_state_sync_max_retries: u32 = 3,
@@ -594,6 +627,18 @@ sections! {
         #[reader("conductor")]
         /// Priority of the clean step `deploy.erase_devices_metadata`; 0 = off. Not set: the agent's own.
         erase_devices_metadata_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `raid.create_configuration`; 0 = off. Not set: the agent's own.
+        create_configuration_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `raid.delete_configuration`; 0 = off. Not set: the agent's own.
+        delete_configuration_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Leave nodes on in the ramdisk after cleaning and inspection, and go on with its agent instead of a restart when it called a short while ago.
+        fast_track: bool = false,
+        #[reader("conductor")]
+        /// An agent that was silent for so long is not gone on with.
+        fast_track_timeout: Duration = seconds(300),
         #[reader("drivers")]
         /// Boot mode of a node that names none.
         default_boot_mode: BootMode = BootMode::Uefi,

@@ -83,9 +83,13 @@ struct Entry {
     used: Instant,
 }
 
+/// Is told of every call to a BMC: protocol, how it ended (`ok`, `retry_now`, `retry_later`, `never`), how long it took.
+pub type Observer = Arc<dyn Fn(&'static str, &'static str, Duration) + Send + Sync>;
+
 /// The pool. Cheap to clone.
 #[derive(Clone)]
 pub struct Bmcs {
+    observer: Option<Observer>,
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
     timing: Timing,
     suites: Vec<CipherSuite>,
@@ -96,9 +100,19 @@ impl Bmcs {
     #[must_use]
     pub fn new(timing: Timing, suites: Vec<CipherSuite>) -> Self {
         Self {
+            observer: None,
             entries: Arc::default(),
             timing,
             suites,
+        }
+    }
+
+    /// The same pool, whose calls are told to `observer`.
+    #[must_use]
+    pub fn observed_by(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
         }
     }
 
@@ -216,7 +230,20 @@ impl Bmcs {
             }
             entry.client.clone()
         };
-        call(client).await.map_err(|error| {
+        let began = Instant::now();
+        let ended = call(client).await;
+        if let Some(observer) = &self.observer {
+            let class = match &ended {
+                Ok(_) => "ok",
+                Err(error) => match error.class() {
+                    bessemer_ipmi::Class::RetryNow => "retry_now",
+                    bessemer_ipmi::Class::RetryLater => "retry_later",
+                    bessemer_ipmi::Class::Never => "never",
+                },
+            };
+            observer("ipmi", class, began.elapsed());
+        }
+        ended.map_err(|error| {
             let fault = fault(&error);
             if matches!(error, bessemer_ipmi::Error::AuthenticationFailed { .. }) {
                 let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

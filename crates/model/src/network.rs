@@ -32,7 +32,7 @@ pub enum Attachable {
 }
 
 /// A VIF that wants to be attached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VifRequest {
     pub id: String,
     /// To this port and no other.

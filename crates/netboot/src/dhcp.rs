@@ -185,7 +185,7 @@ impl DhcpService {
                 None => "no network is configured for where it came from".to_owned(),
             };
             let text = format!("{}: {via}, not answered", request.sentence());
-            self.journal.stranger(text);
+            self.journal.unknown(request.mac, text);
             return;
         };
         let (host, client) = match self.client_of(request, settings).await {
@@ -206,7 +206,7 @@ impl DhcpService {
             );
             match host {
                 Some(host) => self.journal.record(host.node, Source::Dhcp, text, None),
-                None => self.journal.stranger(text),
+                None => self.journal.unknown(request.mac, text),
             }
             return;
         };
@@ -228,7 +228,7 @@ impl DhcpService {
         }
         match host {
             Some(host) => self.journal.record(host.node, Source::Dhcp, text, None),
-            None if outcome.ignored => self.journal.stranger(text),
+            None if outcome.ignored => self.journal.unknown(request.mac, text),
             None => tracing::info!("{text}"),
         }
     }

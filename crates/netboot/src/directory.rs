@@ -102,6 +102,17 @@ pub struct Event {
     pub bytes: Option<u64>,
 }
 
+/// Somebody that asked and is no port of any node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Who.
+    pub mac: MacAddress,
+    /// When.
+    pub at: Timestamp,
+    /// A sentence.
+    pub text: String,
+}
+
 /// Where hosts, leases and timelines are kept.
 #[async_trait]
 pub trait BootDirectory: Send + Sync + 'static {
@@ -132,6 +143,9 @@ pub trait BootDirectory: Send + Sync + 'static {
 
     /// Adds to the timelines.
     async fn record(&self, events: Vec<Event>) -> Result<(), DirectoryError>;
+
+    /// Remembers who asked without being known.
+    async fn record_unknown(&self, who: Unknown) -> Result<(), DirectoryError>;
 }
 
 /// The directory that is the store.
@@ -263,5 +277,12 @@ impl BootDirectory for StoreDirectory {
             None => Ok(()),
             Some(error) => Err(error.into()),
         }
+    }
+
+    async fn record_unknown(&self, who: Unknown) -> Result<(), DirectoryError> {
+        Ok(self
+            .store
+            .record_stranger(model_mac(who.mac), &who.text, who.at)
+            .await?)
     }
 }

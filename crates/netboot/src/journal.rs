@@ -6,12 +6,14 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use bessemer_dhcp::MacAddress;
 use bessemer_model::{NodeId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::{BootDirectory, Event, Source};
+use crate::directory::{BootDirectory, Event, Source, Unknown};
 
 /// Sentences that may wait.
 const QUEUE: usize = 4096;
@@ -19,6 +21,12 @@ const QUEUE: usize = 4096;
 const STRANGERS: usize = 64;
 /// Addresses that are remembered; only names depend on it.
 const PEERS: usize = 65536;
+/// One stranger is written down again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Between two strangers that are written down: whoever invents addresses must not keep the database busy.
+const BETWEEN: Duration = Duration::from_millis(100);
+/// Strangers that wait to be written down.
+const UNKNOWN: usize = 64;
 
 /// Something that came from nobody we know, and got no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,24 +76,57 @@ pub(crate) struct Journal {
     dropped: AtomicU64,
     strangers: Arc<Strangers>,
     peers: Mutex<HashMap<Ipv4Addr, NodeId>>,
+    unknown: mpsc::Sender<Unknown>,
+    written: Mutex<Written>,
 }
 
-/// The end of the queue that writes.
+/// When strangers were written down last.
+#[derive(Debug, Default)]
+struct Written {
+    last: Option<Instant>,
+    of: HashMap<MacAddress, Instant>,
+}
+
+impl Written {
+    fn is_due(&mut self, mac: MacAddress) -> bool {
+        let now = Instant::now();
+        let recent = |at: &Instant, limit| now.duration_since(*at) < limit;
+        if self.last.as_ref().is_some_and(|at| recent(at, BETWEEN))
+            || self.of.get(&mac).is_some_and(|at| recent(at, AGAIN))
+        {
+            return false;
+        }
+        self.of.retain(|_, at| recent(at, AGAIN));
+        self.of.insert(mac, now);
+        self.last = Some(now);
+        true
+    }
+}
+
+/// The end of the queues that writes.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     queue: mpsc::Receiver<Event>,
+    unknown: mpsc::Receiver<Unknown>,
 }
 
 impl Journal {
     pub(crate) fn new() -> (Arc<Self>, Recorder) {
         let (sender, receiver) = mpsc::channel(QUEUE);
+        let (unknown, unknowns) = mpsc::channel(UNKNOWN);
         let journal = Self {
             queue: sender,
             dropped: AtomicU64::new(0),
             strangers: Arc::default(),
             peers: Mutex::default(),
+            unknown,
+            written: Mutex::default(),
         };
-        (Arc::new(journal), Recorder { queue: receiver })
+        let recorder = Recorder {
+            queue: receiver,
+            unknown: unknowns,
+        };
+        (Arc::new(journal), recorder)
     }
 
     pub(crate) fn strangers(&self) -> Arc<Strangers> {
@@ -138,6 +179,26 @@ impl Journal {
         self.strangers.add(text);
     }
 
+    /// The same of somebody with a MAC, which is also written down where every controller can read it.
+    pub(crate) fn unknown(&self, mac: MacAddress, text: String) {
+        let due = self
+            .written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_due(mac);
+        if due {
+            let who = Unknown {
+                mac,
+                at: Timestamp::now(),
+                text: text.clone(),
+            };
+            if self.unknown.try_send(who).is_err() {
+                tracing::debug!("a stranger was not written down: too many wait");
+            }
+        }
+        self.stranger(text);
+    }
+
     /// A sentence about whoever has this address.
     pub(crate) fn about_peer(
         &self,
@@ -164,6 +225,12 @@ impl Recorder {
         loop {
             let count = tokio::select! {
                 count = self.queue.recv_many(&mut batch, 256) => count,
+                Some(who) = self.unknown.recv() => {
+                    if let Err(error) = directory.record_unknown(who).await {
+                        tracing::warn!(error = %with_causes(&error), "a stranger was not written down");
+                    }
+                    continue;
+                }
                 () = cancel.cancelled() => {
                     self.queue.close();
                     self.queue.recv_many(&mut batch, QUEUE).await

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 
 pub use directory::{
     Boot, BootDirectory, DirectoryError, Event, Host, LeaseRequest, Ramdisk, Source,
-    StoreDirectory, Transport,
+    StoreDirectory, Transport, Unknown,
 };
 pub use journal::{Stranger, Strangers};
 pub use memory::MemoryDirectory;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bessemer_dhcp::MacAddress;
 use bessemer_model::Timestamp;
 
-use crate::directory::{BootDirectory, DirectoryError, Event, Host, LeaseRequest};
+use crate::directory::{BootDirectory, DirectoryError, Event, Host, LeaseRequest, Unknown};
 
 /// A directory in memory.
 #[derive(Debug, Default)]
@@ -23,6 +23,7 @@ struct State {
     leases: HashMap<(String, MacAddress), Ipv4Addr>,
     quarantined: HashMap<(String, Ipv4Addr), Timestamp>,
     events: Vec<Event>,
+    unknown: Vec<Unknown>,
 }
 
 impl MemoryDirectory {
@@ -40,6 +41,11 @@ impl MemoryDirectory {
         self.state().events.clone()
     }
 
+    /// Who asked without being known.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        self.state().unknown.clone()
+    }
+
     /// Every lease: network, MAC, address.
     pub fn leases(&self) -> Vec<(String, MacAddress, Ipv4Addr)> {
         let state = self.state();
@@ -53,6 +59,11 @@ impl MemoryDirectory {
 
 #[async_trait]
 impl BootDirectory for MemoryDirectory {
+    async fn record_unknown(&self, who: Unknown) -> Result<(), DirectoryError> {
+        self.state().unknown.push(who);
+        Ok(())
+    }
+
     async fn host_by_mac(&self, mac: MacAddress) -> Result<Option<Host>, DirectoryError> {
         Ok(self.state().hosts.get(&mac).cloned())
     }

@@ -5,5 +5,7 @@
 
 pub mod calls;
 pub mod database;
+mod metrics;
+pub mod rpc;
 pub mod serve;
 pub mod wiring;

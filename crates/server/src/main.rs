@@ -1,5 +1,7 @@
 //! `bessemer`: the service and its tools in one program.
 
+mod node;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -33,6 +35,9 @@ enum Command {
     /// Backs the database up, restores, upgrades and checks it, and manages the keys of its secrets.
     #[command(subcommand)]
     Db(DbCommand),
+    /// Asks a running service about a node.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
 }
 
 #[derive(Args)]
@@ -51,6 +56,9 @@ struct ServeArgs {
     /// Address and port of the API; with --dev it must be a loopback address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// What this process does, of several: with PostgreSQL API processes may run apart from conductors. Everything by default.
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    roles: Vec<serve::Role>,
     /// Directory for the database and everything else that outlives a restart. With --dev a temporary one
     /// that is removed at the end when it is not given.
     #[arg(long, value_name = "DIR")]
@@ -165,6 +173,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             out,
             overwrite,
         }) => import(&file, out, overwrite),
+        Command::Node(command) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime")?
+            .block_on(node::run(command)),
         Command::Ramdisk(RamdiskCommand::Build {
             flavour,
             agent,
@@ -329,7 +342,12 @@ fn start(args: ServeArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime")?;
-    let ended = runtime.block_on(serve::serve(config));
+    let roles = if args.roles.is_empty() {
+        serve::Role::ALL.to_vec()
+    } else {
+        args.roles
+    };
+    let ended = runtime.block_on(serve::serve(config, &roles));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     drop(temporary);
     ended

@@ -33,12 +33,18 @@ pub fn conductor(config: &Config) -> Settings {
     settings.heartbeat_interval = c.heartbeat_interval;
     settings.heartbeat_timeout = c.heartbeat_timeout;
     settings.graceful_shutdown_timeout = c.graceful_shutdown_timeout;
+    settings.drain_shutdown_timeout = or_for_ever(config.default.drain_shutdown_timeout);
     settings.check_allocations_interval = c.check_allocations_interval;
     settings.node_locked_retry_attempts = c.node_locked_retry_attempts;
     settings.node_locked_retry_interval = c.node_locked_retry_interval;
     settings.sync_power_state_interval = c.sync_power_state_interval;
     settings.sync_power_state_workers = usize::try_from(c.sync_power_state_workers).unwrap_or(8);
     settings.force_power_state_during_sync = c.force_power_state_during_sync;
+    settings.power_failure_recovery_interval = c.power_failure_recovery_interval;
+    settings.conductor_cleanup_interval = c.conductor_cleanup_interval;
+    settings.conductor_cleanup_timeout = c
+        .conductor_cleanup_timeout
+        .max(c.heartbeat_timeout.saturating_mul(3));
     settings.power_state_sync_max_retries = c.power_state_sync_max_retries;
     settings.deploy_callback_timeout = or_for_ever(c.deploy_callback_timeout);
     settings.clean_callback_timeout = or_for_ever(c.clean_callback_timeout);
@@ -78,6 +84,14 @@ pub fn conductor(config: &Config) -> Settings {
         .deploy
         .erase_devices_metadata_priority
         .map(Into::into);
+    settings.create_configuration_priority =
+        config.deploy.create_configuration_priority.map(Into::into);
+    settings.delete_configuration_priority =
+        config.deploy.delete_configuration_priority.map(Into::into);
+    settings.fast_track = config
+        .deploy
+        .fast_track
+        .then_some(config.deploy.fast_track_timeout);
     settings.power_off_after_deploy_failure = config.deploy.power_off_after_deploy_failure;
     settings.ramdisk_heartbeat_timeout = config.api.ramdisk_heartbeat_timeout;
     settings.restrict_lookup = config.api.restrict_lookup;
@@ -92,13 +106,18 @@ pub fn conductor(config: &Config) -> Settings {
     settings.device_retry_timeout = config.ipmi.command_retry_timeout;
     settings.concurrency = usize::try_from(c.workers_pool_size).unwrap_or(300);
     // Alone on SQLite only waits with a time can become due without this process knowing.
-    let shared = !config.database_url().expose_secret().starts_with("sqlite:");
-    settings.poll_interval = if shared {
+    settings.poll_interval = if !is_sqlite(config) {
         Duration::from_secs(1)
     } else {
         Duration::from_secs(30)
     };
     settings
+}
+
+/// One process alone has the database.
+#[must_use]
+pub fn is_sqlite(config: &Config) -> bool {
+    config.database_url().expose_secret().starts_with("sqlite:")
 }
 
 /// What inspection does with reports. The settings were checked when they were read.

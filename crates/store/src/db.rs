@@ -52,6 +52,16 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         "secrets and restores",
         include_str!("../migrations/sqlite/0010_secrets_and_restores.sql"),
     ),
+    (
+        15,
+        "conductors",
+        include_str!("../migrations/sqlite/0015_conductors.sql"),
+    ),
+    (
+        16,
+        "strangers",
+        include_str!("../migrations/sqlite/0016_strangers.sql"),
+    ),
 ];
 pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     (
@@ -83,6 +93,16 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         10,
         "secrets and restores",
         include_str!("../migrations/postgres/0010_secrets_and_restores.sql"),
+    ),
+    (
+        15,
+        "conductors",
+        include_str!("../migrations/postgres/0015_conductors.sql"),
+    ),
+    (
+        16,
+        "strangers",
+        include_str!("../migrations/postgres/0016_strangers.sql"),
     ),
 ];
 

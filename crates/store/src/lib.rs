@@ -16,6 +16,7 @@ mod db;
 pub mod document;
 mod error;
 mod failure;
+mod figures;
 mod firmware;
 mod inventory;
 mod lease;
@@ -34,6 +35,7 @@ mod session;
 mod sql;
 mod steps;
 mod store;
+mod stranger;
 pub mod testing;
 mod timeline;
 mod types;
@@ -43,14 +45,16 @@ mod writer;
 
 pub use allocation::{AllocationFilter, AllocationRetry, Backfill};
 pub use error::StoreError;
+pub use figures::Figures;
 pub use requester::Requester;
 pub use resource::Change;
 pub use secrets::{KeyError, Keys};
 pub use store::Store;
+pub use stranger::Stranger;
 pub use types::{
     Able, BiosRow, BootKind, BootRow, Claimed, ConductorRow, DhcpLease, FirmwareRow, HistoryRow,
     Network, NetworkChange, NewOperation, NodeChange, NodeFilter, NodeRow, NodeRowRef, Operation,
-    OperationStatus, OperationUpdate, Page, Point, PortFilter, PortgroupFilter, Settings,
-    ShardCount, Signal, SignalKind, SortDirection, Synced, TimelineEvent, TimelineSource,
+    OperationStatus, OperationUpdate, Page, Point, PortFilter, PortgroupFilter, RpcAddress,
+    Settings, ShardCount, Signal, SignalKind, SortDirection, Synced, TimelineEvent, TimelineSource,
     VolumeFilter, WriteProbe,
 };

@@ -270,7 +270,7 @@ async fn claim_due(
              OR EXISTS (SELECT 1 FROM signal g WHERE g.operation = o.uuid))) \
          OR (o.status = 'running' AND (s.uuid IS NULL OR s.ended = {ended} OR s.expires_at <= {clock}) \
              AND {again} <= {now})){of_nodes} \
-         ORDER BY o.id LIMIT {limit}{lock}",
+         ORDER BY o.attempt, o.id LIMIT {limit}{lock}",
         known.join(" OR "),
         again = after_deaths("o."),
     );

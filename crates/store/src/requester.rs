@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::sql::{Connection, args};
 
 /// A caller, as history shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Requester {
     pub user_id: Option<String>,
     pub project_id: Option<String>,
@@ -27,7 +27,8 @@ impl Requester {
     }
 
     /// Of this task.
-    pub(crate) fn present() -> Option<Self> {
+    #[must_use]
+    pub fn present() -> Option<Self> {
         REQUESTER.try_with(Self::clone).ok()
     }
 }

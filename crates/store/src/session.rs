@@ -11,13 +11,10 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::sql::{Connection, args};
 use crate::store::{Store, Wakes};
-use crate::{ConductorRow, StoreError};
+use crate::{ConductorRow, RpcAddress, StoreError};
 
 /// Sessions that ended longer ago than this are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
-
-/// Conductors that were not there for so long are no longer listed (upstream's `conductor_cleanup_timeout`).
-const GONE_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The host of a session that is alive, with the clock it was judged by.
 pub(crate) async fn alive(
@@ -121,26 +118,37 @@ impl Store {
         catalogue: &Value,
         ttl: Duration,
     ) -> Result<SessionId, StoreError> {
+        self.register_conductor_at(hostname, conductor_group, catalogue, ttl, None)
+            .await
+    }
+
+    /// The same for a conductor that other processes may call.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn register_conductor_at(
+        &self,
+        hostname: &str,
+        conductor_group: &str,
+        catalogue: &Value,
+        ttl: Duration,
+        rpc: Option<&RpcAddress>,
+    ) -> Result<SessionId, StoreError> {
         self.is_host(hostname);
-        let given: Arc<(String, String, Value)> = Arc::new((
+        let given = Arc::new((
             hostname.to_owned(),
             conductor_group.to_owned(),
             catalogue.clone(),
+            rpc.map(RpcAddress::stored),
         ));
         let session = self
             .write("register_conductor", Wakes::Engine, move |tx| {
                 let given = Arc::clone(&given);
                 Box::pin(async move {
-                    let (hostname, group, catalogue) = &*given;
+                    let (hostname, group, catalogue, rpc) = &*given;
                     let session = SessionId::random();
                     let clock = tx.clock().await?;
                     end(tx, "hostname = $1", crate::sql::ToValue::to_value(hostname), clock).await?;
-                    tx.execute(
-                        "DELETE FROM conductor WHERE hostname <> $1 AND session IN \
-                         (SELECT uuid FROM session WHERE expires_at < $2)",
-                        args![hostname, clock.before(GONE_AFTER)],
-                    )
-                    .await?;
                     tx.execute(
                         "DELETE FROM session WHERE expires_at < $1 AND NOT EXISTS (SELECT 1 FROM operation \
                          WHERE operation.owner = session.uuid AND operation.status = 'running') \
@@ -155,12 +163,12 @@ impl Store {
                     )
                     .await?;
                     tx.execute(
-                        "INSERT INTO conductor (hostname, conductor_group, catalogue, session, created_at) \
-                         VALUES ($1, $2, $3, $4, $5) \
+                        "INSERT INTO conductor (hostname, conductor_group, catalogue, session, created_at, rpc) \
+                         VALUES ($1, $2, $3, $4, $5, $6) \
                          ON CONFLICT (hostname) DO UPDATE SET conductor_group = excluded.conductor_group, \
                          catalogue = excluded.catalogue, session = excluded.session, \
-                         updated_at = excluded.created_at",
-                        args![hostname, group, catalogue, session, clock],
+                         updated_at = excluded.created_at, rpc = excluded.rpc",
+                        args![hostname, group, catalogue, session, clock, rpc],
                     )
                     .await?;
                     Ok(session)
@@ -213,6 +221,27 @@ impl Store {
         Ok(())
     }
 
+    /// Conductors that were not there for so long are no longer listed; how many there were.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn forget_conductors(&self, gone_for: Duration) -> Result<u64, StoreError> {
+        let gone = self
+            .write("forget_conductors", Wakes::Nobody, move |tx| {
+                Box::pin(async move {
+                    let clock = tx.clock().await?;
+                    tx.execute(
+                        "DELETE FROM conductor WHERE session IN (SELECT uuid FROM session WHERE expires_at < $1)",
+                        args![clock.before(gone_for)],
+                    )
+                    .await
+                })
+            })
+            .await?;
+        self.kept_conductors().forget();
+        Ok(gone)
+    }
+
     /// As [`Store::list_conductors`], for what is computed on every request: what this process does to sessions
     /// shows at once, what others do within a second.
     ///
@@ -234,7 +263,7 @@ impl Store {
         Ok(connection
             .rows(
                 "SELECT conductor.hostname, conductor.conductor_group, conductor.catalogue, conductor.session, \
-                 session.expires_at, conductor.created_at, COALESCE(session.renewed_at, conductor.updated_at) \
+                 session.expires_at, conductor.created_at, COALESCE(session.renewed_at, conductor.updated_at), conductor.rpc \
                  FROM conductor JOIN session ON session.uuid = conductor.session ORDER BY conductor.hostname",
                 Vec::new(),
                 |row| {
@@ -247,6 +276,7 @@ impl Store {
                         expires_at: cursor.take()?,
                         created_at: cursor.take()?,
                         updated_at: cursor.take()?,
+                        rpc: RpcAddress::read(cursor.take()?),
                     })
                 },
             )

@@ -8,10 +8,10 @@
 mod fixtures;
 mod populated;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -105,7 +105,10 @@ pub fn sqlite() -> Database {
 
 /// A fresh PostgreSQL database.
 pub async fn postgres() -> Database {
-    let admin = admin_url().await;
+    database_on(admin_url().await).await
+}
+
+async fn database_on(admin: String) -> Database {
     let database = format!("bessemer_{}", uuid::Uuid::new_v4().simple());
     let mut connection = connect(&admin)
         .await
@@ -149,13 +152,16 @@ async fn admin_url() -> String {
     if let Ok(url) = std::env::var("BESSEMER_TEST_POSTGRES") {
         return url;
     }
-    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(Cluster::start))
+    let start = || CLUSTER.get_or_init(|| Cluster::start(Commits::MayBeLost));
+    let cluster = tokio::task::spawn_blocking(start)
         .await
         .unwrap_or_else(|error| panic!("PostgreSQL could not be started: {error}"));
-    let url = format!(
-        "postgresql:///postgres?host={}&user=postgres",
-        cluster.directory.replace('/', "%2F")
-    );
+    answering(cluster).await
+}
+
+/// The cluster's URL, as soon as it answers.
+async fn answering(cluster: &Cluster) -> String {
+    let url = cluster.url();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match connect(&url).await {
@@ -173,12 +179,63 @@ async fn admin_url() -> String {
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
-/// A private cluster, on a unix socket only and without durability. The shell that runs it reads our end of
-/// a pipe: when this process ends, by whatever, it stops the server and removes the directory.
+/// A server of its own, with one fresh database, that a test may end and start again. What it has committed survives
+/// its processes, though not the machine.
+pub struct Restartable {
+    pub database: Database,
+    cluster: Cluster,
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Connections are cut, everything is written.
+    Fast,
+    /// As by a crash: the next start has to recover.
+    Crash,
+}
+
+/// A server that can be restarted.
+pub async fn restartable() -> Restartable {
+    let cluster = tokio::task::spawn_blocking(|| Cluster::start(Commits::Survive))
+        .await
+        .unwrap_or_else(|error| panic!("PostgreSQL could not be started: {error}"));
+    let admin = answering(&cluster).await;
+    Restartable {
+        database: database_on(admin).await,
+        cluster,
+    }
+}
+
+impl Restartable {
+    /// Ends the server and starts it again; returns when it answers.
+    pub async fn restart(&mut self, how: Ending) {
+        let signal = match how {
+            Ending::Fast => "INT",
+            Ending::Crash => "QUIT",
+        };
+        if let Err(error) = self.cluster.end_and_start(signal) {
+            panic!("PostgreSQL could not be restarted: {error}");
+        }
+        answering(&self.cluster).await;
+    }
+}
+
+/// Whether what was committed survives a crash of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commits {
+    MayBeLost,
+    Survive,
+}
+
+/// A private cluster, on a unix socket only, whose data is not for keeps. The shell that runs it reads our end of
+/// a pipe: when this process ends, by whatever, it stops the server and removes the directory. A line on the pipe is
+/// the signal to end the server with before it is started again.
 struct Cluster {
     directory: String,
-    /// Keeps the pipe open.
-    _shell: Child,
+    shell: Child,
+    /// Says when the server was started again.
+    said: BufReader<ChildStdout>,
 }
 
 const RUN: &str = r#"
@@ -187,23 +244,36 @@ dir=$(mktemp -d /tmp/bessemer-pg-XXXXXX) || exit 1
 trap 'rm -rf "$dir"' EXIT
 "$1/initdb" --no-sync -A trust -U postgres -E UTF8 --locale=C.UTF-8 -D "$dir/data" >"$dir/log" 2>&1 ||
     { cat "$dir/log" >&2; exit 1; }
-"$1/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c full_page_writes=off \
-    -c synchronous_commit=off -c max_connections=300 -c shared_buffers=32MB -c autovacuum=off \
-    </dev/null >>"$dir/log" 2>&1 &
-server=$!
+start() {
+    "$1/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c full_page_writes=off \
+        -c synchronous_commit="$2" -c max_connections=300 -c shared_buffers=32MB -c autovacuum=off \
+        </dev/null >>"$dir/log" 2>&1 &
+    server=$!
+}
+start "$1" "$2"
 echo "$dir"
-read -r _
+while read -r signal; do
+    kill -"$signal" "$server"
+    wait "$server"
+    start "$1" "$2"
+    echo started
+done
 kill -QUIT "$server"
 wait "$server"
 "#;
 
 impl Cluster {
-    fn start() -> Self {
+    fn start(commits: Commits) -> Self {
         let programs = programs();
+        let synchronous = match commits {
+            Commits::MayBeLost => "off",
+            Commits::Survive => "on",
+        };
         let mut shell = unprivileged();
         shell
             .args(["sh", "-c", RUN, "sh"])
             .arg(&programs)
+            .arg(synchronous)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -212,10 +282,10 @@ impl Cluster {
         let mut shell = shell
             .spawn()
             .unwrap_or_else(|error| panic!("a private PostgreSQL server cannot run: {error}"));
+        let out = shell.stdout.take();
+        let mut said = BufReader::new(out.unwrap_or_else(|| panic!("the shell has no output")));
         let mut directory = String::new();
-        if let Some(out) = shell.stdout.take() {
-            let _ = BufReader::new(out).read_line(&mut directory);
-        }
+        let _ = said.read_line(&mut directory);
         let directory = directory.trim().to_owned();
         assert!(
             !directory.is_empty(),
@@ -223,7 +293,26 @@ impl Cluster {
         );
         Self {
             directory,
-            _shell: shell,
+            shell,
+            said,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!(
+            "postgresql:///postgres?host={}&user=postgres",
+            self.directory.replace('/', "%2F")
+        )
+    }
+
+    fn end_and_start(&mut self, signal: &str) -> std::io::Result<()> {
+        let pipe = self.shell.stdin.as_mut();
+        let pipe = pipe.ok_or_else(|| std::io::Error::other("its shell has no pipe"))?;
+        writeln!(pipe, "{signal}")?;
+        pipe.flush()?;
+        match self.said.read_line(&mut String::new())? {
+            0 => Err(std::io::Error::other("its shell has ended")),
+            _ => Ok(()),
         }
     }
 }

@@ -463,6 +463,38 @@ pub struct ConductorRow {
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
+    /// Where it answers other processes' calls.
+    pub rpc: Option<RpcAddress>,
+}
+
+/// How another process calls a conductor: made anew at each of its starts.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RpcAddress {
+    /// `https://address:port`
+    pub url: String,
+    /// The certificate that it shows, PEM; exactly this one is trusted.
+    pub certificate: String,
+    /// What the caller says; secret.
+    pub token: String,
+}
+
+impl RpcAddress {
+    pub(crate) fn stored(&self) -> Value {
+        serde_json::json!({"url": self.url, "certificate": self.certificate, "token": self.token})
+    }
+
+    pub(crate) fn read(stored: Option<Value>) -> Option<Self> {
+        serde_json::from_value(stored?).ok()
+    }
+}
+
+/// Without the token.
+impl std::fmt::Debug for RpcAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RpcAddress")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod allocations;
+mod apart;
 mod bad_image;
 mod bad_input;
 mod crash;
@@ -16,3 +17,4 @@ mod kill;
 mod life;
 mod restore;
 mod takeover;
+mod watching;

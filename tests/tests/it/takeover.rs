@@ -200,3 +200,75 @@ async fn a_stopped_controller_is_replaced_and_writes_nothing_afterwards() {
     store.close().await;
     first.stop().await;
 }
+
+/// How long work lies still when its controller dies, with the settings that operators have. The figures are judged by
+/// `make kill-test` alone, which has the computer for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_until_work_goes_on() {
+    let database = testing::postgres().await;
+    let site = Site::new().await;
+    let connection = format!("connection = \"{}\"", database.settings.connection);
+    let file = |name: &str, last: u8| {
+        let lines = [
+            ("database", connection.as_str()),
+            ("conductor", "heartbeat_interval = 2"),
+            ("netboot", "enabled = false"),
+            // a phase that is still running whenever it is looked at
+            ("fake", "power_delay = 60"),
+        ];
+        site.settings_file(name, last, &lines)
+    };
+    let (first_file, second_file) = (file("first", 1), file("second", 3));
+    let first = Program::start(&first_file, &site.url(1)).await;
+    let store = Store::open(&database.settings).await.unwrap();
+    let api = Api::new(site.url(1));
+    let enrolled = api
+        .post(
+            "/v1/nodes",
+            &json!({"name": "n0", "driver": "fake-hardware"}),
+        )
+        .await;
+    assert_eq!(enrolled.status, 201, "{enrolled:?}");
+    api.provision("n0", json!({"target": "manage"})).await;
+    let node = store.find_node("n0").await.unwrap().unwrap().id;
+    let fence_above = async |fence: i64| {
+        until("the operation is claimed", PATIENCE, async || {
+            let operation = store.get_open_operation(node).await.unwrap()?;
+            (operation.fence > fence && operation.status == OperationStatus::Running)
+                .then_some(operation.fence)
+        })
+        .await
+    };
+    let held = fence_above(0).await;
+    let second = Program::start(&second_file, &site.url(3)).await;
+    until("both are there", PATIENCE, async || {
+        let now = bessemer_model::Timestamp::now();
+        let rows = store.list_conductors().await.unwrap();
+        (rows.iter().filter(|c| c.expires_at > now).count() == 2).then_some(())
+    })
+    .await;
+
+    let killed = Instant::now();
+    first.kill();
+    let held = fence_above(held).await;
+    let takeover = killed.elapsed();
+    // the same name again, with nobody else there
+    let killed = Instant::now();
+    second.kill();
+    let second = Program::spawn_serve(&second_file);
+    let started = Instant::now();
+    fence_above(held).await;
+    let (since_kill, restart) = (killed.elapsed(), started.elapsed());
+    println!(
+        "work of a killed controller is taken over after {:.2} s; a restart under the same name goes on after {:.2} s ({:.2} s after the kill)",
+        takeover.as_secs_f64(),
+        restart.as_secs_f64(),
+        since_kill.as_secs_f64()
+    );
+    if std::env::var_os("BESSEMER_CHECK_TIMES").is_some() {
+        assert!(takeover < Duration::from_secs(10), "{takeover:?}");
+        assert!(restart < Duration::from_secs(1), "{restart:?}");
+    }
+    store.close().await;
+    drop(second);
+}

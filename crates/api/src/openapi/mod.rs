@@ -160,10 +160,12 @@ fn answers(operation: &Operation) -> Value {
     for (status, body) in operation.answers {
         let mut answer = json!({"description": described_status(*status)});
         if let (Some(body), Some(answer)) = (body, answer.as_object_mut()) {
-            answer.insert(
-                "content".into(),
-                json!({"application/json": {"schema": body.schema()}}),
-            );
+            let content = if operation.path.ends_with("/stream") {
+                json!({"text/event-stream": {"schema": body.schema()}})
+            } else {
+                json!({"application/json": {"schema": body.schema()}})
+            };
+            answer.insert("content".into(), content);
         }
         answers.insert(status.to_string(), answer);
     }

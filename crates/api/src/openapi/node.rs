@@ -184,7 +184,19 @@ pub const OBJECTS: &[Object] = &[
         ("image_url", T::NullText, 93), ("inserted", T::NullBool, 93), ("media_types", T::NullList(&T::Text), 93),
         ("name", T::NullText, 93), ("identity", T::NullText, 93), ("image_name", T::NullText, 93),
     ] },
-    Object { name: "Timeline", required: &["timeline"], members: &[("timeline", T::List(&T::Ref("TimelineEvent")), 1)] },
+    Object { name: "Timeline", required: &["timeline", "operation", "explanation"], members: &[
+        ("timeline", T::List(&T::Ref("TimelineEvent")), 1), ("operation", T::NullRef("OpenOperation"), 1),
+        ("explanation", T::NullText, 1),
+    ] },
+    Object { name: "OpenOperation", required: &["flow", "phase", "status", "created_at"], members: &[
+        ("flow", T::Text, 1), ("phase", T::Text, 1), ("status", T::Enum(&["ready", "running", "waiting"]), 1),
+        ("reason", T::NullText, 1), ("deadline_at", T::NullTime, 1), ("created_at", T::Time, 1), ("conductor", T::NullText, 1),
+        ("steps", T::NullDict, 1), ("progress", T::NullRef("StepProgress"), 1),
+    ] },
+    Object { name: "StepProgress", required: &["stage", "done_bytes", "total_bytes", "rate"], members: &[
+        ("stage", T::Text, 1), ("done_bytes", T::Int, 1), ("total_bytes", T::Int, 1), ("rate", T::Int, 1),
+        ("at", T::NullTime, 1), ("estimated_end", T::NullTime, 1),
+    ] },
     Object { name: "TimelineEvent", required: &["id", "at", "source", "text", "data"], members: &[
         ("id", T::Int, 1), ("at", T::Time, 1), ("source", T::Text, 1), ("text", T::Text, 1), ("data", T::NullDict, 1),
     ] },

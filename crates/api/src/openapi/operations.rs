@@ -176,6 +176,8 @@ pub const OPERATIONS: &[Operation] = &[
     op(D, "/v1/nodes/{ident}/vmedia", "Detaches virtual media", &[("device_types", T::Text, 89)], None, EMPTY),
     op(G, "/v1/nodes/{ident}/timeline", "Lists what all parts of the service saw of a node",
         &[("after", T::Int, 1), ("limit", T::Int, 1)], None, gives!(T::Ref("Timeline"))),
+    op(G, "/v1/nodes/{ident}/timeline/stream", "Follows what all parts of the service see of a node, as Server-Sent Events",
+        &[("after", T::Int, 1), ("limit", T::Int, 1)], None, gives!(T::Text)),
 
     op(G, "/v1/ports", "Lists ports", PORTS, None, gives!(T::Ref("Ports"))),
     op(P, "/v1/ports", "Creates a port", NO_QUERY, Some(T::Ref("PortCreate")), &[(201, Some(T::Ref("Port")))]),

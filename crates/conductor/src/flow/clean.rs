@@ -24,7 +24,7 @@ pub const CLEAN: Flow = Flow {
         &WaitAgent,
         &CollectSteps,
         &RunSteps,
-        &PowerOff("power-off-after"),
+        &AfterCleaning(&PowerOff("power-off-after")),
         &Done,
     ],
     abandon: &AbandonRamdisk,
@@ -77,7 +77,32 @@ impl Phase for Plan {
         hardware.power.validate(&env, &cx.node)?;
         hardware.management.validate(&env, &cx.node)?;
         hardware.boot.validate(&env, &cx.node)?;
-        Ok(Outcome::Done)
+        Ok(super::ramdisk::boot_unless_there(cx))
+    }
+}
+
+/// Off, unless the agent is to be gone on with.
+struct AfterCleaning(&'static dyn Phase);
+
+#[async_trait]
+impl Phase for AfterCleaning {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
+        if cx.data.ramdisk && cx.shared.settings.fast_track.is_some() {
+            return Ok(Look::Done);
+        }
+        self.0.look(cx).await
+    }
+
+    async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        self.0.act(cx).await
+    }
+
+    async fn expired(&self, cx: &mut Context) -> Fault {
+        self.0.expired(cx).await
     }
 }
 

@@ -66,7 +66,7 @@ impl Phase for CheckImage {
                 node.deploy_step = step;
             }
         });
-        Ok(Outcome::Done)
+        Ok(super::ramdisk::boot_unless_there(cx))
     }
 }
 

@@ -9,7 +9,7 @@ use bessemer_wire::{CommandResult, CommandStatus, ImageProgress, StepRef};
 use serde_json::Value;
 
 use super::run_steps::{RUN, advance, agent, callback_timeout, failed, kind, ports};
-use crate::context::Context;
+use crate::context::{Context, StepProgress};
 use crate::outcome::{Look, Outcome, Wait};
 use crate::steps::{self, PlannedStep, StepKind};
 
@@ -128,6 +128,18 @@ fn told(cx: &mut Context, step: &PlannedStep, command: &CommandResult) {
 fn show_progress(cx: &mut Context, progress: Option<&ImageProgress>) {
     let Some(progress) = progress else { return };
     let now = percent(progress);
+    let at = Timestamp::now();
+    let left = progress.total_bytes.saturating_sub(progress.done_bytes);
+    let estimated_end = (progress.total_bytes > 0 && progress.rate > 0)
+        .then(|| at.after(Duration::from_secs(left.div_ceil(progress.rate))));
+    cx.data.progress = Some(StepProgress {
+        stage: progress.stage.clone(),
+        done_bytes: progress.done_bytes,
+        total_bytes: progress.total_bytes,
+        rate: progress.rate,
+        at: Some(at),
+        estimated_end,
+    });
     if progress.total_bytes > 0 && now >= cx.data.progress_told.saturating_add(10) {
         cx.data.progress_told = now - now % 10;
         cx.note_data(

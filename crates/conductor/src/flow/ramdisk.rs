@@ -181,6 +181,19 @@ impl Phase for PrepareRamdisk {
     }
 }
 
+/// To the phases that boot the ramdisk, or past them when its agent is there already (fast track).
+pub fn boot_unless_there(cx: &mut Context) -> Outcome {
+    if !cx.agent_is_there() {
+        return Outcome::Done;
+    }
+    cx.data.ramdisk = true;
+    cx.note(
+        TimelineSource::Engine,
+        "the ramdisk's agent is there already: fast track, without a restart",
+    );
+    Outcome::Next("wait-agent")
+}
+
 /// What the ramdisk of this flow shall know.
 pub fn boot_params(cx: &Context) -> BootParams {
     let settings = &cx.shared.settings;

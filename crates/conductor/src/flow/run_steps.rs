@@ -418,6 +418,7 @@ fn next(cx: &mut Context, step: &PlannedStep) -> Result<(), Fault> {
     cx.data.power_sent_at = None;
     cx.data.agent_off_at = None;
     cx.data.progress_told = 0;
+    cx.data.progress = None;
     cx.data.reboot = None;
     cx.data.rebooted = false;
     cx.data.phase_since = Timestamp::now().0;

@@ -113,10 +113,22 @@ pub struct Program {
 impl Program {
     /// Starts it with a settings file and returns when its API answers.
     pub async fn start(settings: &Path, url: &str) -> Self {
+        Self::spawn_serve(settings).answers(url).await
+    }
+
+    /// Starts it with a settings file and waits for nothing.
+    pub fn spawn_serve(settings: &Path) -> Self {
+        Self::spawn_roles(settings, &[])
+    }
+
+    /// The same with these roles alone; none = all.
+    pub fn spawn_roles(settings: &Path, roles: &[&str]) -> Self {
         let mut command = Command::new(program(Binary::Server));
         command.arg("serve").arg("--config").arg(settings);
-        let started = Self::spawn(command, &settings.with_extension("log"));
-        started.answers(url).await
+        if !roles.is_empty() {
+            command.arg("--role").arg(roles.join(","));
+        }
+        Self::spawn(command, &settings.with_extension("log"))
     }
 
     /// Runs a command whose output goes to the end of a file.
@@ -177,8 +189,13 @@ impl Program {
     }
 
     /// SIGTERM, and its end.
-    pub async fn stop(mut self) {
-        self.signal(rustix::process::Signal::TERM);
+    pub async fn stop(self) {
+        self.stop_by(rustix::process::Signal::TERM).await;
+    }
+
+    /// A signal that asks it to end, and its end.
+    pub async fn stop_by(mut self, signal: rustix::process::Signal) {
+        self.signal(signal);
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
