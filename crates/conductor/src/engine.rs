@@ -748,6 +748,18 @@ fn waiting(
 /// Retry within the phase's budget, else give the operation up.
 fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault: Fault) -> Save {
     let now = Timestamp::now();
+    if cx.guard().is_err() {
+        // Too slow to renew its session, not a fault of the node: whoever has the lease next looks again.
+        return Save {
+            status: OperationStatus::Waiting,
+            flow,
+            phase: phase.name(),
+            wake_at: Some(now.after(Duration::from_millis(200))),
+            deadline_at: cx.operation.deadline_at,
+            reason: Some(format!("trying again: {}", fault.text)),
+            keep_attempts: false,
+        };
+    }
     let since = *cx.data.failing_since.get_or_insert(now.0);
     let tried = now.since(Timestamp(since));
     let again = match fault.class {
