@@ -59,7 +59,7 @@ pub(super) async fn answer(conductor: &dyn Calls, question: Question) -> Result<
             let found = conductor.lookup(addresses, node).await?;
             shown((found.node.id, found.agent_token))
         }
-        Q::Heartbeat { node, body, at } => shown(conductor.heartbeat(node, body, at).await?),
+        Q::Heartbeat { node, body, at } => shown(conductor.heartbeat(node, *body, at).await?),
         Q::SetTargetRaidConfig { node, config } => {
             shown(conductor.set_target_raid_config(node, config).await?)
         }

@@ -444,6 +444,7 @@ impl Calls for Routed {
         match self.here(&Whom::Anyone) {
             Some(calls) => calls.heartbeat(node, body, at).await,
             None => {
+                let body = Box::new(body);
                 self.ask(Whom::Anyone, Question::Heartbeat { node, body, at })
                     .await
             }

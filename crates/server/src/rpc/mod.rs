@@ -76,7 +76,7 @@ enum Question {
     },
     Heartbeat {
         node: NodeId,
-        body: HeartbeatBody,
+        body: Box<HeartbeatBody>,
         at: Timestamp,
     },
     SetTargetRaidConfig {
