@@ -1,17 +1,8 @@
 # Every target is a command of xtask; this file only hands over.
 #
-# Build outputs that can be shared between clones go to the user's cache, unless CARGO_TARGET_DIR says where.
-BESSEMER_CACHE_DIR := $(or $(BESSEMER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bessemer)
-ifndef CARGO_TARGET_DIR
-export CARGO_BUILD_BUILD_DIR ?= $(BESSEMER_CACHE_DIR)/build
-# Cargo knows what is fresh by times, and takes another clone's newer output for ours: when another clone built here last, our
-# own crates (not the dependencies) are built anew.
-CLAIMED := $(shell owner="$(CARGO_BUILD_BUILD_DIR)/owner"; mkdir -p "$(CARGO_BUILD_BUILD_DIR)"; \
-	if [ "$$(cat "$$owner" 2>/dev/null)" != "$(CURDIR)" ]; then \
-		rm -rf "$(CARGO_BUILD_BUILD_DIR)"/*/.fingerprint/bessemer-*; echo "$(CURDIR)" > "$$owner"; fi)
-endif
+# It is built and run in the user's cache, where a new clone finds what an earlier one built; with CARGO_TARGET_DIR set, here.
 
-XTASK := cargo xtask
+XTASK := xtask/from-cache.sh cargo xtask
 
 .PHONY: help setup demo interop test kill-test bench compat tidy ramdisk tiny-image debian-image testbed-check
 

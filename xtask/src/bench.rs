@@ -8,13 +8,14 @@
 mod cases;
 mod client;
 mod fill;
+mod lives;
 mod meter;
 mod service;
 
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::setup;
+use crate::{setup, test_run};
 
 /// Upstream's version that is compared with.
 pub const UPSTREAM: &str = "39.0.0";
@@ -37,6 +38,15 @@ pub struct Options {
     /// Length of the mixed load.
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
+    /// Nodes of ours that are taken through a whole life with fake hardware; 0 leaves it out.
+    #[arg(long, default_value_t = 500)]
+    pub lives: usize,
+    /// The same of upstream's, which needs about a second for each with SQLite.
+    #[arg(long, default_value_t = 100)]
+    pub peer_lives: usize,
+    /// Simulated hosts that one conductor deploys at the same time; 0 leaves it out.
+    #[arg(long, default_value_t = 2_000)]
+    pub deploys: usize,
     /// Times that each measurement alternates between the two.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
@@ -50,6 +60,9 @@ pub fn bench(mut options: Options) -> Result<()> {
     if options.quick {
         options.nodes = 2_000;
         options.flat = 0;
+        options.lives = options.lives.min(100);
+        options.peer_lives = options.peer_lives.min(20);
+        options.deploys = options.deploys.min(100);
         options.rounds = 1;
         options.seconds = 5;
     }
@@ -66,7 +79,11 @@ pub fn bench(mut options: Options) -> Result<()> {
     let dir = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in(cache.root())?;
-    cases::run(&options, &server, venv.as_deref(), dir.path())
+    cases::run(&options, &server, venv.as_deref(), dir.path())?;
+    if options.deploys > 0 {
+        test_run::deploys_at_once(&cache, &server, options.deploys)?;
+    }
+    Ok(())
 }
 
 /// Processor, cores, memory and kernel, for the reader of the figures.

@@ -19,6 +19,11 @@ pub fn workspace() -> PathBuf {
         .to_owned()
 }
 
+/// The clone that the user works in, where reports are written: the workspace itself unless `make` runs a copy of it.
+pub fn user_clone() -> PathBuf {
+    std::env::var_os("BESSEMER_CLONE").map_or_else(workspace, PathBuf::from)
+}
+
 /// Makes a build directory that several clones use, one after the other, this clone's: cargo knows what is fresh by times, and
 /// would take another clone's newer output for ours. Dependencies stay.
 fn claim(directory: &Path) -> Result<()> {
@@ -75,7 +80,15 @@ pub fn cargo(cache: &Cache) -> Command {
     if std::env::var_os("CARGO_TARGET_DIR").is_none()
         && std::env::var_os("CARGO_BUILD_BUILD_DIR").is_none()
     {
-        cargo.env("CARGO_BUILD_BUILD_DIR", cache.root().join("build"));
+        let directory = cache.root().join("build");
+        if let Err(error) = claim(&directory) {
+            // at worst something is built twice, or cargo says what is wrong
+            eprintln!(
+                "cannot make {} this clone's: {error:#}",
+                directory.display()
+            );
+        }
+        cargo.env("CARGO_BUILD_BUILD_DIR", directory);
     }
     cargo.current_dir(workspace());
     cargo

@@ -101,7 +101,7 @@ fn main() -> ExitCode {
 fn end_with_make() {
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     let name = parent.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-    if name.is_some_and(|name| name.trim() == "make") {
+    if name.is_some_and(|name| matches!(name.trim(), "make" | "from-cache.sh")) {
         let _ =
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     }

@@ -3,6 +3,7 @@
 //! A skipped test counts as a failure: a test that cannot run here must say why it fails.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -124,8 +125,16 @@ pub fn test(arguments: &[String]) -> Result<()> {
         tiny = Some(image::tiny::build(&cache)?);
         Ok(())
     });
-    step("programs", &mut counts, &mut || {
-        run(build::cargo(&cache).args(["build", "--locked", "--quiet", "--workspace", "--bins"]))
+    // together: apart, the tests' features would have every crate compiled twice
+    step("programs and tests", &mut counts, &mut || {
+        run(build::cargo(&cache).args([
+            "build",
+            "--locked",
+            "--quiet",
+            "--workspace",
+            "--bins",
+            "--tests",
+        ]))
     });
     let mut cluster = None;
     step("PostgreSQL", &mut counts, &mut || {
@@ -217,6 +226,23 @@ pub fn kill_test(hosts: u32, kills: u32, seed: u64) -> Result<()> {
         .env("BESSEMER_KILL_HOSTS", hosts.to_string())
         .env("BESSEMER_KILLS", kills.to_string())
         .env("BESSEMER_KILL_SEED", seed.to_string());
+    run(&mut cargo)
+}
+
+/// Lets `server` deploy so many simulated hosts at the same time; the test prints the memory that it took.
+pub fn deploys_at_once(cache: &Cache, server: &Path, hosts: usize) -> Result<()> {
+    run(build::cargo(cache).args(["build", "--locked", "--quiet", "-p", "bessemer-lab"]))?;
+    let mut cargo = build::cargo(cache);
+    cargo
+        .args(["test", "--locked", "--quiet", "-p", "bessemer-tests"])
+        .args(["--", "--nocapture", "many::"])
+        .env("PATH", search_path())
+        .env("BESSEMER_SERVER", server)
+        .env(
+            "BESSEMER_LAB",
+            build::target_directory().join("debug/bessemer-lab"),
+        )
+        .env("BESSEMER_MANY_HOSTS", hosts.to_string());
     run(&mut cargo)
 }
 

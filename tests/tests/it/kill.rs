@@ -14,21 +14,12 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::harness::{Api, Image, Life, Program, Site, Step, assert_clean_life};
+use crate::harness::{Api, Image, Life, Program, Site, Step, assert_clean_life, number};
 
 const STEPS: [Step; 3] = [Step::Manage, Step::Provide, Step::Deploy];
 
 /// More hosts than this are the long form.
 const MANY: usize = 50;
-
-fn number(variable: &str, default: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
-        Err(_) => default,
-    }
-}
 
 /// One controller of several: a name, where it answers, and the process while there is one.
 struct Member {
@@ -65,14 +56,6 @@ struct Plan {
 impl Plan {
     fn is_long(&self) -> bool {
         self.hosts > MANY
-    }
-
-    async fn site(&self) -> Site {
-        if self.is_long() {
-            Site::wide().await
-        } else {
-            Site::new().await
-        }
     }
 
     fn lab(&self, site: &Site) -> LabProcess {
@@ -187,7 +170,7 @@ async fn kills_during_many_deploys_lose_nothing() {
         away_one_in: 0,
         database_one_in: 0,
     };
-    let site = plan.site().await;
+    let site = Site::of(plan.hosts).await;
     let image = site.images.small();
     let lab = plan.lab(&site);
     let mut members = [Member {
@@ -225,7 +208,7 @@ async fn kills_of_one_of_three_and_of_their_database_lose_nothing() {
     };
     let mut server = testing::restartable().await;
     let connection = format!("connection = \"{}\"", server.database.settings.connection);
-    let site = plan.site().await;
+    let site = Site::of(plan.hosts).await;
     let image = site.images.small();
     let lab = plan.lab(&site);
     let mut more = COMMON.to_vec();

@@ -15,6 +15,7 @@ mod harness;
 mod interventions;
 mod kill;
 mod life;
+mod many;
 mod restore;
 mod takeover;
 mod watching;

@@ -168,8 +168,12 @@ async fn restored_in_the_middle(
     let mut ended = Vec::new();
     for life in &lives {
         let name = &life.host.name;
+        let deadline = std::time::Instant::now() + PATIENCE;
         let node = until(&format!("{name} active"), 2 * PATIENCE, async || {
             let node = api.node(name).await;
+            if std::time::Instant::now() > deadline {
+                panic!("{name} is still {node:#}\n{}", api.timeline(name).await);
+            }
             let state = node["provision_state"]
                 .as_str()
                 .unwrap_or_default()

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::client::{self, Client};
 use super::meter::{self, Machine, Meter};
 use super::service::{self, Service};
-use super::{Options, fill};
+use super::{Options, fill, lives};
 
 /// Starts of ours for the first answer; the median is printed.
 const STARTS: usize = 5;
@@ -81,7 +81,55 @@ pub fn run(options: &Options, server: &Path, venv: Option<&Path>, dir: &Path) ->
         flat(options.flat, &ours)?;
         ours.stop()?;
     }
+    if options.lives > 0 {
+        whole_lives(options, server, venv, dir)?;
+    }
     println!("over the whole run: {}", machine.describe());
+    Ok(())
+}
+
+/// Nodes taken from enrolment to deletion, each service alone with a database of its own.
+fn whole_lives(options: &Options, server: &Path, venv: Option<&Path>, dir: &Path) -> Result<()> {
+    let say = |name: &str, lives: &lives::Lives| {
+        println!(
+            "{} lives, {name}: {:.1} CPU s, {:.2} CPU ms each, {:.1} s, {:.1} per second, {:.1} MiB resident at most",
+            lives.nodes,
+            lives.cpu.as_secs_f64(),
+            lives.each(),
+            lives.wall.as_secs_f64(),
+            lives.rate(),
+            mib(lives.memory)
+        );
+    };
+    let new = |name: &str| -> Result<std::path::PathBuf> {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
+    };
+    let mut rounds = Vec::new();
+    // ours on both sides of upstream's long run
+    for round in 0..2 {
+        let service = service::ours(server, &new(&format!("lives-{round}"))?)?;
+        let lives = lives::run(&service, options.lives)?;
+        say(&service.name, &lives);
+        service.stop()?;
+        rounds.push(lives);
+        let (0, Some(venv)) = (round, venv) else {
+            continue;
+        };
+        let service = service::theirs(venv, &new("lives-theirs")?)?;
+        let lives = lives::run(&service, options.peer_lives)?;
+        say(&service.name, &lives);
+        service.stop()?;
+        rounds.push(lives);
+    }
+    if let [first, theirs, second] = rounds.as_slice() {
+        println!(
+            "a life costs ironic {:.0} times the CPU; the rate is {:.0} times as high here",
+            theirs.each() / ((first.each() + second.each()) / 2.0).max(1e-9),
+            (first.rate() + second.rate()) / 2.0 / theirs.rate().max(1e-9)
+        );
+    }
     Ok(())
 }
 

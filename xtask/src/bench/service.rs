@@ -13,6 +13,8 @@ use crate::build;
 use crate::cache::Cache;
 use crate::process::{self, Daemon, command};
 
+const OURS: &str = "bessemer";
+
 /// A started service.
 pub struct Service {
     pub name: String,
@@ -49,6 +51,11 @@ impl Service {
         })
     }
 
+    /// Whether it is not upstream's.
+    pub fn is_ours(&self) -> bool {
+        self.name == OURS
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.pid()
     }
@@ -61,7 +68,7 @@ impl Service {
 /// Starts ours on the database in `dir`.
 pub fn ours(server: &Path, dir: &Path) -> Result<Service> {
     let port = free_port()?;
-    Service::start("bessemer", port, dir, &mut start_ours(server, port, dir))
+    Service::start(OURS, port, dir, &mut start_ours(server, port, dir))
 }
 
 /// Starts upstream's on a new database in `dir`, or on the one that is there.

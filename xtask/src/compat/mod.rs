@@ -105,7 +105,7 @@ pub fn compat(options: &Options) -> Result<()> {
             .extend(peers::versions_of_schemathesis(&venv)?);
     }
     if options.only.is_empty() && !options.without_properties && !options.only_properties {
-        let path = build::workspace().join("docs/compat/compat.md");
+        let path = build::user_clone().join("docs/compat/compat.md");
         std::fs::write(&path, report::markdown(&outcome)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!("written: {}", path.display());

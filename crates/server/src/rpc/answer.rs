@@ -18,7 +18,7 @@ pub(super) async fn answer(conductor: &dyn Calls, question: Question) -> Result<
     use Question as Q;
     match question {
         Q::SetProvisionState { node, request } => {
-            shown(conductor.set_provision_state(node, request).await?)
+            shown(conductor.set_provision_state(node, *request).await?)
         }
         Q::Allocate { allocation } => shown(conductor.allocate(allocation).await?),
         Q::SetPowerState {

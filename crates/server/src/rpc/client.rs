@@ -282,7 +282,10 @@ impl Calls for Routed {
             self,
             node,
             set_provision_state(node, request),
-            Question::SetProvisionState { node, request }
+            Question::SetProvisionState {
+                node,
+                request: Box::new(request)
+            }
         )
     }
 

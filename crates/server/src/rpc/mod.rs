@@ -32,7 +32,7 @@ const PATH: &str = "/call";
 enum Question {
     SetProvisionState {
         node: NodeId,
-        request: ProvisionRequest,
+        request: Box<ProvisionRequest>,
     },
     Allocate {
         allocation: AllocationId,

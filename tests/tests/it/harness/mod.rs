@@ -42,3 +42,13 @@ pub fn assert_no_violations(lab: &mut LabProcess) {
     let violations = lab.log().unwrap().violations();
     assert!(violations.is_empty(), "{violations:#?}");
 }
+
+/// A number that the environment may set.
+pub fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
+        Err(_) => default,
+    }
+}

@@ -23,8 +23,9 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// See the module.
 pub struct Site {
     number: u16,
-    /// Has three more networks behind its first, for hundreds of hosts.
-    wide: bool,
+    /// How many networks of 256 addresses it has: a power of two. Of several, the upper half is for leases and the rest of the
+    /// lower half for hosts.
+    networks: u16,
     pub directory: tempfile::TempDir,
     pub images: Images,
     _lock: TcpListener,
@@ -36,19 +37,26 @@ impl Site {
         Self::with(1).await
     }
 
-    /// The same, four times as large.
-    pub async fn wide() -> Self {
-        Self::with(4).await
+    /// One with addresses for so many hosts.
+    pub async fn of(hosts: usize) -> Self {
+        // a network for the controllers, and 250 addresses in each of the others
+        let lower = 1 + hosts.div_ceil(250);
+        let networks = if hosts > 100 {
+            2 * lower.next_power_of_two()
+        } else {
+            1
+        };
+        Self::with(u16::try_from(networks).unwrap()).await
     }
 
-    async fn with(networks: u32) -> Self {
+    async fn with(networks: u16) -> Self {
         logging();
         let start = std::process::id().wrapping_mul(37);
         let (number, lock) = (0..NETWORKS)
             .find_map(|_| {
                 let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % NETWORKS;
-                let n = n - n % networks;
                 let n = u16::try_from(n).unwrap();
+                let n = n - n % networks;
                 let lock = TcpListener::bind((address(n, 254), LOCK_PORT)).ok()?;
                 Some((n, lock))
             })
@@ -67,7 +75,7 @@ impl Site {
         let images = Images::start(directory.path().join("images"), address(number, 2)).await;
         Self {
             number,
-            wide: networks > 1,
+            networks,
             directory,
             images,
             _lock: lock,
@@ -92,11 +100,12 @@ impl Site {
     }
 
     fn network(&self) -> DhcpNetwork {
-        if self.wide {
+        if self.networks > 1 {
+            let bits = u8::try_from(self.networks.trailing_zeros()).unwrap();
             return DhcpNetwork {
-                cidr: ipnet::Ipv4Net::new(self.address(0), 22).unwrap(),
-                range_start: address(self.number + 2, 0),
-                range_end: address(self.number + 3, 250),
+                cidr: ipnet::Ipv4Net::new(self.address(0), 24 - bits).unwrap(),
+                range_start: address(self.number + self.networks / 2, 0),
+                range_end: address(self.number + self.networks - 1, 250),
                 router: None,
                 dns: Vec::new(),
                 lease_seconds: 600,
@@ -241,7 +250,7 @@ impl Site {
             self.path("hosts.jsonl"),
             dhcp,
         ));
-        settings.address_base = if self.wide {
+        settings.address_base = if self.networks > 1 {
             address(self.number + 1, 0)
         } else {
             self.address(10)
