@@ -257,13 +257,13 @@ impl Store {
         Ok(rows)
     }
 
-    /// In the order of their host names. `updated_at` is the last renewal.
+    /// In the order of their host names. `updated_at` is the last renewal, at first the registration.
     pub async fn list_conductors(&self) -> Result<Vec<ConductorRow>, StoreError> {
         let mut connection = self.reader().await?;
         Ok(connection
             .rows(
                 "SELECT conductor.hostname, conductor.conductor_group, conductor.catalogue, conductor.session, \
-                 session.expires_at, conductor.created_at, COALESCE(session.renewed_at, conductor.updated_at), conductor.rpc \
+                 session.expires_at, conductor.created_at, COALESCE(session.renewed_at, conductor.updated_at, conductor.created_at), conductor.rpc \
                  FROM conductor JOIN session ON session.uuid = conductor.session ORDER BY conductor.hostname",
                 Vec::new(),
                 |row| {

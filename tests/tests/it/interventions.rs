@@ -334,6 +334,7 @@ async fn a_phase_that_kills_the_controller() {
 async fn power_sync() {
     let mut world = World::new(|config| {
         config.conductor.sync_power_state_interval = Duration::from_millis(300);
+        config.conductor.power_failure_recovery_interval = Duration::from_millis(300);
         config.conductor.power_state_sync_max_retries = 1;
         config.ipmi.command_retry_timeout = Duration::from_secs(1);
     })
