@@ -56,6 +56,8 @@ pub struct Data {
     /// A command to the power interface was sent in this phase and not yet seen done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_sent_at: Option<i64>,
+    /// The node may not be switched off and was left on; it is restarted where it would be switched on.
+    pub reset_instead: bool,
     /// The agent was asked to switch its node off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_off_at: Option<i64>,
@@ -148,7 +150,10 @@ impl Context {
     /// # Errors
     /// When one of them is not enabled any more.
     pub fn hardware(&self) -> Result<Hardware, Fault> {
-        self.shared.drivers.hardware(&self.node)
+        let hardware = self.shared.drivers.hardware(&self.node)?;
+        #[cfg(test)]
+        let hardware = crate::proving::on_host(&self.node, hardware);
+        Ok(hardware)
     }
 
     /// Remembers a change of the node for the save, and makes it on the local copy.

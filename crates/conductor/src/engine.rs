@@ -27,6 +27,10 @@ use crate::metrics::{Metrics, Stood};
 use crate::outcome::{Look, OnUnknown, Outcome, Phase, Wait};
 use crate::settings::Settings;
 
+#[cfg(test)]
+#[path = "proving/turns.rs"]
+pub(crate) mod turns;
+
 /// A third panic fails the operation.
 const MAX_PANICS: i32 = 3;
 /// So many claims without an outcome fail it.
@@ -507,6 +511,8 @@ async fn run_phase(shared: Arc<Shared>, flow: &'static Flow, lease: Lease, claim
         tracing::error!(operation = %cx.operation.id, "flow {} has no phase {}", flow.name, cx.operation.phase);
         return;
     };
+    #[cfg(test)]
+    let phase = crate::proving::watched(phase);
     if cx.data.phase_since == 0 {
         cx.data.phase_since = now.0;
     }
@@ -797,8 +803,9 @@ fn fail(cx: &mut Context, flow: &'static Flow, phase: &'static dyn Phase, fault:
         return close_failed(cx, flow, phase, &text);
     }
     // What a BMC, an agent or a library says knows nothing of the node, or of what is done with it.
+    let without_label = text.replace(&cx.node.label(), "").to_lowercase();
     let named = text.contains(&cx.node.id.to_string())
-        && (text.to_lowercase().contains(flow.name) || flow.name == "manage");
+        && (without_label.contains(flow.name) || flow.name == "manage");
     let text = if named {
         text
     } else {

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Shared};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
-use crate::{allocations, error_text, heartbeat, power_sync, report, vif};
+use crate::{allocations, error_text, forget, heartbeat, power_sync, report, vif};
 
 /// One interface of `GET /v1/nodes/{ident}/validate`.
 #[derive(Debug, Clone)]
@@ -97,11 +97,11 @@ impl Conductor {
         let engine = Engine::new(Arc::clone(&self.shared));
         let sync = tokio::spawn(power_sync::run(Arc::clone(&self.shared), stop.clone()));
         let matching = tokio::spawn(allocations::run(Arc::clone(&self.shared), stop.clone()));
-        let forgetting = tokio::spawn(forget(Arc::clone(&self.shared), stop.clone()));
+        let forgetting = tokio::spawn(forget::run(Arc::clone(&self.shared), stop.clone()));
         let ended = engine.run(stop.clone()).await;
         stop.cancel();
         if let Err(error) = forgetting.await {
-            tracing::error!(%error, "the clean-up of conductors ended badly");
+            tracing::error!(%error, "the clean-up of old rows ended badly");
         }
         if let Err(error) = matching.await {
             tracing::error!(%error, "the matching of allocations ended badly");
@@ -350,34 +350,5 @@ impl Conductor {
         plugin_data: Object,
     ) -> Result<(), Fault> {
         report::accept(&self.shared, node, inventory, plugin_data).await
-    }
-}
-
-/// The first look comes earlier than the interval, which may be longer than the service runs.
-const FIRST_CLEANUP: std::time::Duration = std::time::Duration::from_secs(600);
-
-/// Conductors that were away for long are no longer shown.
-async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
-    let interval = shared.settings.conductor_cleanup_interval;
-    if interval.is_zero() {
-        return;
-    }
-    // not at the start: a service that is restarted again and again has better things to do
-    let mut wait = interval.min(FIRST_CLEANUP);
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => return,
-        }
-        wait = interval;
-        let gone = shared
-            .store
-            .forget_conductors(shared.settings.conductor_cleanup_timeout)
-            .await;
-        match gone {
-            Ok(0) => {}
-            Ok(gone) => tracing::info!(gone, "conductors that were away for long are forgotten"),
-            Err(error) => tracing::warn!(%error, "conductors could not be forgotten"),
-        }
     }
 }

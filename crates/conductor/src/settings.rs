@@ -28,6 +28,16 @@ impl Default for InspectionSettings {
     }
 }
 
+/// `[conductor] automatic_lessee_source`: who becomes the lessee of a node that is deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LesseeSource {
+    /// `instance_info/project_id`
+    Instance,
+    /// The project of who asks.
+    Request,
+    None,
+}
+
 /// Names follow upstream's options; the section is given with each.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -57,6 +67,14 @@ pub struct Settings {
     pub rpc: Option<bessemer_store::RpcAddress>,
     /// `[conductor] node_history`
     pub node_history: bool,
+    /// `[conductor] node_history_max_entries`
+    pub node_history_max_entries: u32,
+    /// `[conductor] node_history_cleanup_interval`; zero = never.
+    pub node_history_cleanup_interval: Duration,
+    /// `[conductor] node_history_cleanup_batch_count`
+    pub node_history_cleanup_batch_count: u32,
+    /// `[conductor] node_history_minimum_days`
+    pub node_history_minimum_age: Duration,
     /// `[conductor] poweroff_in_cleanfail`
     pub poweroff_in_cleanfail: bool,
     /// `[agent] verify_ca`
@@ -69,6 +87,8 @@ pub struct Settings {
     pub conductor_cleanup_interval: Duration,
     /// `[conductor] conductor_cleanup_timeout`
     pub conductor_cleanup_timeout: Duration,
+    /// `[conductor] conductor_cleanup_batch_size`
+    pub conductor_cleanup_batch_size: u32,
     /// `[conductor] power_state_sync_max_retries`
     pub power_state_sync_max_retries: u32,
     /// `[conductor] deploy_callback_timeout`
@@ -99,6 +119,10 @@ pub struct Settings {
     pub max_concurrent_deploy: u64,
     /// `[conductor] max_concurrent_clean`
     pub max_concurrent_clean: u64,
+    /// `[conductor] max_concurrent_per_conductor_group`
+    pub max_concurrent_per_conductor_group: bool,
+    /// `[conductor] automatic_lessee_source`
+    pub automatic_lessee: LesseeSource,
     /// `[conductor] allow_provisioning_in_maintenance`
     pub allow_provisioning_in_maintenance: bool,
     /// `[conductor] permitted_image_formats`
@@ -160,12 +184,17 @@ impl Settings {
             drain_shutdown_timeout: Duration::from_secs(1800),
             rpc: None,
             node_history: true,
+            node_history_max_entries: 300,
+            node_history_cleanup_interval: Duration::from_secs(86_400),
+            node_history_cleanup_batch_count: 1000,
+            node_history_minimum_age: Duration::ZERO,
             poweroff_in_cleanfail: false,
             agent_verify_ca: true,
             force_power_state_during_sync: true,
             power_failure_recovery_interval: Duration::from_secs(300),
             conductor_cleanup_interval: Duration::from_secs(86_400),
             conductor_cleanup_timeout: Duration::from_secs(1_209_600),
+            conductor_cleanup_batch_size: 50,
             power_state_sync_max_retries: 3,
             deploy_callback_timeout: Duration::from_secs(1800),
             clean_callback_timeout: Duration::from_secs(1800),
@@ -181,6 +210,8 @@ impl Settings {
             automated_clean: true,
             max_concurrent_deploy: 250,
             max_concurrent_clean: 50,
+            max_concurrent_per_conductor_group: false,
+            automatic_lessee: LesseeSource::Instance,
             allow_provisioning_in_maintenance: true,
             permitted_image_formats: ["raw", "gpt", "qcow2"].map(str::to_owned).to_vec(),
             disable_deep_image_inspection: false,

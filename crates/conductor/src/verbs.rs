@@ -10,13 +10,14 @@ use bessemer_model::{
     ProvisionState, Timestamp,
 };
 use bessemer_store::{
-    NewOperation, NodeChange, SignalKind, StoreError, TimelineEvent, TimelineSource,
+    NewOperation, NodeChange, Requester, SignalKind, StoreError, TimelineEvent, TimelineSource,
 };
 use serde_json::{Value, json};
 
 use crate::context::apply_event;
 use crate::engine::Shared;
 use crate::flow::{self, Flow};
+use crate::settings::LesseeSource;
 use crate::steps::{StepKind, UserStep};
 use crate::{config_drive, error_text, rescue_password, steps};
 
@@ -197,23 +198,34 @@ fn in_maintenance(node: &Node, what: &str) -> Fault {
     )
 }
 
-async fn below_cap(shared: &Shared, flows: &[&str], cap: u64, option: &str) -> Result<(), Fault> {
-    let mut open = 0;
-    for flow in flows {
-        open += shared
-            .store
-            .count_open_operations(flow)
-            .await
-            .map_err(|e| error_text::store(&e))?;
-    }
+/// 503 when so many operations of these flows are open already, of the node's conductor group where that is what the
+/// settings limit.
+async fn below_cap(
+    shared: &Shared,
+    node: &Node,
+    flows: &[&str],
+    cap: u64,
+    option: &str,
+) -> Result<(), Fault> {
+    let by_group = shared.settings.max_concurrent_per_conductor_group;
+    let open = shared
+        .store
+        .count_open_operations(flows, by_group.then_some(node.conductor_group.as_str()))
+        .await
+        .map_err(|e| error_text::store(&e))?;
     if open < cap {
         return Ok(());
     }
+    let of_group = if by_group {
+        format!(" of conductor group \"{}\"", node.conductor_group)
+    } else {
+        String::new()
+    };
     Err(Fault::new(
         FaultKind::Busy,
         Class::RetryLater,
         format!(
-            "{open} such operations run already and [conductor] {option} is {cap}; try again later."
+            "{open} such operations{of_group} run already and [conductor] {option} is {cap}; try again later."
         ),
     ))
 }
@@ -230,6 +242,7 @@ async fn provide(shared: &Shared, node: &Node) -> Result<(), Fault> {
     }
     below_cap(
         shared,
+        node,
         &["clean", "unprovision"],
         shared.settings.max_concurrent_clean,
         "max_concurrent_clean",
@@ -264,6 +277,7 @@ async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), F
     hardware.power.validate(&shared.environment, node)?;
     below_cap(
         shared,
+        node,
         &["clean", "unprovision"],
         shared.settings.max_concurrent_clean,
         "max_concurrent_clean",
@@ -552,14 +566,21 @@ async fn deploy(
         .transpose()?;
     below_cap(
         shared,
+        node,
         &["deploy"],
         shared.settings.max_concurrent_deploy,
         "max_concurrent_deploy",
     )
     .await?;
+    let lessee = automatic_lessee(shared, node);
     let change: NodeChange = Arc::new(move |node: &mut Node| {
         apply_event(node, event)?;
         node.last_error = None;
+        if let (None, Some(project)) = (&node.lessee, &lessee) {
+            node.lessee = Some(project.clone());
+            node.driver_internal_info
+                .insert(AUTOMATIC_LESSEE.into(), json!(true));
+        }
         if let Some(drive) = &drive {
             node.instance_info
                 .insert("configdrive".into(), json!(drive));
@@ -575,6 +596,23 @@ async fn deploy(
         change,
     )
     .await
+}
+
+/// Member of `driver_internal_info`: the lessee came with the deploy and goes with the instance.
+pub(crate) const AUTOMATIC_LESSEE: &str = "automatic_lessee";
+
+/// Who becomes the lessee of a node that is deployed and has none.
+fn automatic_lessee(shared: &Shared, node: &Node) -> Option<String> {
+    match shared.settings.automatic_lessee {
+        LesseeSource::None => None,
+        LesseeSource::Request => Requester::present()?.project_id,
+        LesseeSource::Instance => node
+            .instance_info
+            .get("project_id")?
+            .as_str()
+            .filter(|project| !project.is_empty() && project.len() <= 255)
+            .map(str::to_owned),
+    }
 }
 
 /// The steps of the deploy templates that the node's instance traits name.
@@ -627,6 +665,7 @@ async fn delete(shared: &Shared, node: &Node) -> Result<(), Fault> {
     }
     below_cap(
         shared,
+        node,
         &["clean", "unprovision"],
         shared.settings.max_concurrent_clean,
         "max_concurrent_clean",
@@ -688,7 +727,8 @@ pub async fn power(
             node.label()
         )));
     }
-    if node.disable_power_off && target != PowerTarget::On {
+    let restarts = target == PowerTarget::Reboot && hardware.power.can_reset();
+    if node.disable_power_off && target != PowerTarget::On && !restarts {
         return Err(Fault::conflict(format!(
             "Node {} has disable_power_off set: {} would switch it off.",
             node.label(),

@@ -227,6 +227,14 @@ impl Config {
                 format!("has {wrong}, which is not a network such as 192.0.2.0/24"),
             );
         }
+        if !["instance", "request", "none"]
+            .contains(&self.conductor.automatic_lessee_source.as_str())
+        {
+            return refused(
+                "conductor.automatic_lessee_source",
+                "is instance, request or none".into(),
+            );
+        }
         if !["sha256", "sha512"].contains(&self.conductor.rescue_password_hash_algorithm.as_str()) {
             return refused(
                 "conductor.rescue_password_hash_algorithm",

@@ -520,6 +520,9 @@ sections! {
         /// A conductor that was away for so long is forgotten. At least three times heartbeat_timeout.
         conductor_cleanup_timeout: Duration = seconds(1_209_600),
         #[reader("conductor")]
+        /// Conductors that are forgotten at once, at most.
+        conductor_cleanup_batch_size: u32 = 50,
+        #[reader("conductor")]
         /// Failed looks or corrections after which the node goes to maintenance with fault `power failure`.
         power_state_sync_max_retries: u32 = 3,
         #[reader("conductor")]
@@ -573,6 +576,12 @@ sections! {
         #[reader("conductor")]
         /// Nodes being cleaned or deleted at once; more are refused with 503.
         max_concurrent_clean: u32 = 50,
+        #[reader("conductor")]
+        /// The two limits hold for each conductor group by itself.
+        max_concurrent_per_conductor_group: bool = false,
+        #[reader("conductor")]
+        /// Who becomes the lessee of a node that is deployed and has none, until it is undeployed: `instance` (`instance_info/project_id`), `request` (the project of the caller), `none`.
+        automatic_lessee_source: String = "instance".into(),
         #[reader("drivers")]
         /// Kernel of the deploy ramdisk, `file:///` or `http://`. A node's `driver_info` goes first.
         deploy_kernel: Option<String> = None,
@@ -612,6 +621,18 @@ sections! {
         #[reader("conductor")]
         /// Record errors and flow ends in the nodes' history.
         node_history: bool = true,
+        #[reader("conductor")]
+        /// Entries of the history that are kept for each node, at most 10,000; older ones are purged.
+        node_history_max_entries: u32 = 300,
+        #[reader("conductor")]
+        /// Time between two purges of the history; 0 = never.
+        node_history_cleanup_interval: Duration = seconds(86_400),
+        #[reader("conductor")]
+        /// Entries that are purged at once, at most.
+        node_history_cleanup_batch_count: u32 = 1000,
+        #[reader("conductor")]
+        /// Entries that are younger than so many days are not purged.
+        node_history_minimum_days: u32 = 0,
     }
     /// Deploying and cleaning.
     deploy: Deploy = "deploy" {

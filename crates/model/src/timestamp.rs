@@ -1,5 +1,6 @@
 //! Points in time as the API shows them: UTC, microseconds.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,11 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
+thread_local! {
+    /// Microseconds that this thread is ahead of the wall clock.
+    static AHEAD: Cell<i64> = const { Cell::new(0) };
+}
+
 impl Timestamp {
     /// The wall clock.
     #[must_use]
@@ -18,7 +24,15 @@ impl Timestamp {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        Self(micros.saturating_add(AHEAD.get()))
+    }
+
+    /// Moves the clock of this thread forward, so that a test need not wait until a deadline has passed. Nothing but
+    /// tests calls it.
+    pub fn move_this_threads_clock(by: Duration) {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        AHEAD.set(AHEAD.get().saturating_add(by));
     }
 
     /// Saturates at the ends of the range.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bessemer_conductor::inspection::hooks::{AddPorts, HookSettings, KeepPorts};
 use bessemer_conductor::inspection::rules::MaskSecrets;
-use bessemer_conductor::{InspectionSettings, Settings};
+use bessemer_conductor::{InspectionSettings, LesseeSource, Settings};
 use bessemer_config::{Config, FakeDelay};
 use bessemer_drivers::{Bmcs, Drivers, Environment, RedfishBmcs, RedfishSettings};
 use bessemer_ipmi::{CipherSuite, Timing};
@@ -45,6 +45,7 @@ pub fn conductor(config: &Config) -> Settings {
     settings.conductor_cleanup_timeout = c
         .conductor_cleanup_timeout
         .max(c.heartbeat_timeout.saturating_mul(3));
+    settings.conductor_cleanup_batch_size = c.conductor_cleanup_batch_size;
     settings.power_state_sync_max_retries = c.power_state_sync_max_retries;
     settings.deploy_callback_timeout = or_for_ever(c.deploy_callback_timeout);
     settings.clean_callback_timeout = or_for_ever(c.clean_callback_timeout);
@@ -62,6 +63,12 @@ pub fn conductor(config: &Config) -> Settings {
     settings.automated_clean = c.automated_clean;
     settings.max_concurrent_deploy = c.max_concurrent_deploy.into();
     settings.max_concurrent_clean = c.max_concurrent_clean.into();
+    settings.max_concurrent_per_conductor_group = c.max_concurrent_per_conductor_group;
+    settings.automatic_lessee = match c.automatic_lessee_source.as_str() {
+        "request" => LesseeSource::Request,
+        "none" => LesseeSource::None,
+        _ => LesseeSource::Instance,
+    };
     settings.allow_provisioning_in_maintenance = c.allow_provisioning_in_maintenance;
     settings
         .permitted_image_formats
@@ -78,6 +85,11 @@ pub fn conductor(config: &Config) -> Settings {
         .map(|(k, v)| (k.clone(), (*v).into()))
         .collect();
     settings.node_history = c.node_history;
+    settings.node_history_max_entries = c.node_history_max_entries;
+    settings.node_history_cleanup_interval = c.node_history_cleanup_interval;
+    settings.node_history_cleanup_batch_count = c.node_history_cleanup_batch_count;
+    settings.node_history_minimum_age =
+        Duration::from_secs(u64::from(c.node_history_minimum_days) * 86_400);
     settings.poweroff_in_cleanfail = c.poweroff_in_cleanfail;
     settings.erase_devices_priority = config.deploy.erase_devices_priority.map(Into::into);
     settings.erase_devices_metadata_priority = config

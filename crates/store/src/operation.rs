@@ -731,16 +731,30 @@ impl Store {
             .await?)
     }
 
-    /// Open operations of a flow, for capacity and metrics.
-    pub async fn count_open_operations(&self, flow: &str) -> Result<u64, StoreError> {
+    /// Open operations of these flows; of the nodes of one conductor group when it is given.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count_open_operations(
+        &self,
+        flows: &[&str],
+        group: Option<&str>,
+    ) -> Result<u64, StoreError> {
         let mut connection = self.reader().await?;
-        let count: Option<i64> = connection
-            .row(
-                format!("SELECT COUNT(*) FROM operation WHERE flow = $1 AND {OPEN}"),
-                args![flow],
-                |row| row.get(0),
+        let mut all = Conditions::default();
+        let flows: Vec<_> = flows.iter().map(|flow| all.arg(*flow)).collect();
+        let of_group = group.map(|group| {
+            let group = all.arg(group.to_lowercase());
+            format!(
+                " AND EXISTS (SELECT 1 FROM node n WHERE n.uuid = operation.node AND n.conductor_group = {group})"
             )
-            .await?;
+        });
+        let sql = format!(
+            "SELECT COUNT(*) FROM operation WHERE flow IN ({}) AND {OPEN}{}",
+            flows.join(", "),
+            of_group.unwrap_or_default()
+        );
+        let count: Option<i64> = connection.row(sql, all.args, |row| row.get(0)).await?;
         Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
     }
 }

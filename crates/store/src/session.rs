@@ -225,14 +225,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn forget_conductors(&self, gone_for: Duration) -> Result<u64, StoreError> {
+    pub async fn forget_conductors(
+        &self,
+        gone_for: Duration,
+        batch: u32,
+    ) -> Result<u64, StoreError> {
         let gone = self
             .write("forget_conductors", Wakes::Nobody, move |tx| {
                 Box::pin(async move {
                     let clock = tx.clock().await?;
                     tx.execute(
-                        "DELETE FROM conductor WHERE session IN (SELECT uuid FROM session WHERE expires_at < $1)",
-                        args![clock.before(gone_for)],
+                        "DELETE FROM conductor WHERE hostname IN (SELECT c.hostname FROM conductor c \
+                         JOIN session s ON s.uuid = c.session WHERE s.expires_at < $1 \
+                         ORDER BY s.expires_at LIMIT $2)",
+                        args![clock.before(gone_for), batch],
                     )
                     .await
                 })

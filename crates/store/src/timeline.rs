@@ -1,11 +1,12 @@
 //! The timeline and the history of a node.
 //!
-//! Both are bounded: the newest 2,000 lines and the newest 300 entries of each node stay. The timeline is
-//! pruned by about every thirty-second insert, so that it may be a little longer for a while.
+//! Both are bounded: the newest 2,000 lines and the newest 10,000 entries of each node stay, of which the conductor's
+//! purge leaves as many as the settings say. The timeline is pruned by about every thirty-second insert, so that it may
+//! be a little longer for a while.
 
 use std::sync::Arc;
 
-use bessemer_model::{HistoryId, NodeId};
+use bessemer_model::{HistoryId, NodeId, Timestamp};
 
 use crate::failure::Failure;
 use crate::list::{Conditions, Listed, page_rows};
@@ -16,8 +17,8 @@ use crate::{HistoryRow, Page, StoreError, TimelineEvent};
 
 /// Lines of a timeline that are kept.
 pub(crate) const TIMELINE_KEPT: i64 = 2000;
-/// Entries of a history that are kept.
-pub(crate) const HISTORY_KEPT: i64 = 300;
+/// Entries of a history that are kept whatever the settings say.
+pub(crate) const HISTORY_KEPT: i64 = 10_000;
 /// One insert in so many prunes.
 const PRUNE_ONE_IN: u32 = 32;
 
@@ -178,6 +179,32 @@ impl Store {
             })
             .await;
         Ok(result.map_err(|failure| gone(failure, node))?)
+    }
+
+    /// Forgets entries beyond the newest `keep` of each node that are older than `before`, the oldest first and at most
+    /// `batch`; how many there were.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn purge_history(
+        &self,
+        keep: u32,
+        before: Timestamp,
+        batch: u32,
+    ) -> Result<u64, StoreError> {
+        Ok(self
+            .write("purge_history", Wakes::Nobody, move |tx| {
+                Box::pin(async move {
+                    tx.execute(
+                        "DELETE FROM history WHERE id IN (SELECT id FROM (SELECT id, created_at, \
+                         ROW_NUMBER() OVER (PARTITION BY node ORDER BY id DESC) AS place FROM history) ranked \
+                         WHERE place > $1 AND created_at < $2 ORDER BY id LIMIT $3)",
+                        args![keep, before, batch],
+                    )
+                    .await
+                })
+            })
+            .await?)
     }
 
     pub async fn list_history(

@@ -81,7 +81,7 @@ impl Phase for Plan {
     }
 }
 
-/// Off, unless the agent is to be gone on with.
+/// Off, unless the agent is to be gone on with or the node may not be switched off.
 struct AfterCleaning(&'static dyn Phase);
 
 #[async_trait]
@@ -91,7 +91,8 @@ impl Phase for AfterCleaning {
     }
 
     async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
-        if cx.data.ramdisk && cx.shared.settings.fast_track.is_some() {
+        let kept = cx.data.ramdisk && cx.shared.settings.fast_track.is_some();
+        if kept || cx.node.disable_power_off {
             return Ok(Look::Done);
         }
         self.0.look(cx).await

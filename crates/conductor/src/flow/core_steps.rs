@@ -9,8 +9,8 @@ use bessemer_wire::CommandStatus;
 use serde_json::{Value, json};
 
 use super::in_band::in_band_wait;
-use super::ramdisk::set_local_boot;
-use super::run_steps::{advance, agent, failed, finished};
+use super::ramdisk::{left_on, reset, set_local_boot};
+use super::run_steps::{RUN, advance, agent, failed, finished};
 use crate::context::Context;
 use crate::outcome::{Look, Outcome, Wait};
 use crate::steps::PlannedStep;
@@ -53,6 +53,9 @@ pub async fn prepare_instance_boot(cx: &mut Context, step: &PlannedStep) -> Resu
 }
 
 pub async fn look_tear_down(cx: &mut Context, step: &PlannedStep) -> Result<Look, Fault> {
+    if cx.data.agent_off_at.is_some() && left_on(cx).await? {
+        return advance(cx, step);
+    }
     if cx.read_power().await? == PowerState::Off {
         cx.forget_agent();
         return advance(cx, step);
@@ -80,14 +83,26 @@ pub async fn tear_down_agent(cx: &mut Context) -> Result<Outcome, Fault> {
     if cx.data.agent_off_at.is_none() {
         let client = agent(cx)?;
         cx.guard()?;
+        // A node that may not be switched off is restarted into its instance; until then nothing more runs on it.
+        let last = if cx.node.disable_power_off {
+            "system.lockdown"
+        } else {
+            "standby.power_off"
+        };
         let asked = match client.command("standby.sync", Object::new(), true).await {
-            Ok(_) => client
-                .command("standby.power_off", Object::new(), false)
-                .await
-                .map(|_| ()),
+            Ok(_) => client.command(last, Object::new(), false).await.map(|_| ()),
             Err(fault) => Err(fault),
         };
         cx.data.agent_off_at = Some(Timestamp::now().0);
+        if cx.node.disable_power_off {
+            if let Err(fault) = asked {
+                cx.note(
+                    TimelineSource::Agent,
+                    format!("the agent could not end its work: {fault}; the restart will"),
+                );
+            }
+            return Ok(Outcome::Next(RUN));
+        }
         match asked {
             Ok(()) => return Ok(Outcome::Wait(off_wait(cx))),
             Err(fault) => cx.note(
@@ -107,6 +122,10 @@ pub async fn tear_down_agent(cx: &mut Context) -> Result<Outcome, Fault> {
 }
 
 pub async fn boot_instance(cx: &mut Context) -> Result<Outcome, Fault> {
+    if cx.data.reset_instead {
+        reset(cx).await?;
+        return Ok(Outcome::Next(RUN));
+    }
     let hardware = cx.hardware()?;
     let env = cx.shared.environment.clone();
     cx.guard()?;

@@ -69,6 +69,52 @@ pub async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fa
     Ok(false)
 }
 
+/// A node that may not be switched off (`disable_power_off`) is left on, and restarted where the flow would switch it
+/// on. True when it is so.
+///
+/// # Errors
+/// The driver's; of one that cannot restart a node without switching it off.
+pub async fn left_on(cx: &mut Context) -> Result<bool, Fault> {
+    if !cx.node.disable_power_off {
+        return Ok(false);
+    }
+    if cx.read_power().await? == PowerState::Off {
+        return Ok(false);
+    }
+    if !cx.hardware()?.power.can_reset() {
+        return Err(Fault::conflict(format!(
+            "Node {} has disable_power_off set, and its driver cannot restart it without switching it off; unset it, or switch the node off by hand first.",
+            cx.node.label()
+        )));
+    }
+    if !cx.data.reset_instead {
+        cx.note(
+            TimelineSource::Engine,
+            "disable_power_off is set: the node is left on",
+        );
+    }
+    cx.data.reset_instead = true;
+    cx.forget_agent();
+    Ok(true)
+}
+
+/// The restart of a node that was left on. Once more is harmless: what it boots is set before.
+///
+/// # Errors
+/// The driver's.
+pub async fn reset(cx: &mut Context) -> Result<(), Fault> {
+    let hardware = cx.hardware()?;
+    cx.guard()?;
+    let env = cx.shared.environment.clone();
+    hardware.power.reset(&env, &cx.node).await?;
+    cx.data.reset_instead = false;
+    // one that called between is gone now
+    cx.forget_agent();
+    cx.data.power_sent_at = Some(Timestamp::now().0);
+    cx.note(TimelineSource::Bmc, "reset sent");
+    Ok(())
+}
+
 fn power_expired(cx: &Context, wanted: PowerState) -> Fault {
     Fault::new(
         FaultKind::Hardware,
@@ -91,6 +137,9 @@ impl Phase for PowerOff {
     }
 
     async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
+        if left_on(cx).await? {
+            return Ok(Look::Done);
+        }
         let look = look_power(cx, PowerState::Off).await?;
         if matches!(look, Look::Done) {
             cx.forget_agent();
@@ -124,10 +173,20 @@ impl Phase for PowerOn {
     }
 
     async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
+        if cx.data.reset_instead {
+            return Ok(Look::NotDone);
+        }
         look_power(cx, PowerState::On).await
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        if cx.data.reset_instead {
+            if cx.data.ramdisk {
+                boot_ramdisk_once(cx).await?;
+            }
+            reset(cx).await?;
+            return Ok(Outcome::Done);
+        }
         if let Some(wait) = parent_power(cx).await? {
             return Ok(Outcome::Wait(wait));
         }
@@ -179,6 +238,20 @@ impl Phase for PrepareRamdisk {
         set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
         Ok(Outcome::Done)
     }
+}
+
+/// Sets the boot device for one more boot of the ramdisk.
+///
+/// # Errors
+/// The driver's.
+pub async fn boot_ramdisk_once(cx: &mut Context) -> Result<(), Fault> {
+    let hardware = cx.hardware()?;
+    let env = cx.shared.environment.clone();
+    let params = boot_params(cx);
+    if let Some(plan) = hardware.boot.ramdisk(&env, &cx.node, &params)? {
+        set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
+    }
+    Ok(())
 }
 
 /// To the phases that boot the ramdisk, or past them when its agent is there already (fast track).

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use bessemer_drivers::Persistence;
 use bessemer_model::provision::StateKind;
 use bessemer_model::{Event, Fault, PowerState, Timestamp};
 use bessemer_store::{SignalKind, TimelineSource};
 use serde::{Deserialize, Serialize};
 
-use super::ramdisk::{look_power, power_wait, send_power, set_boot_device};
+use super::ramdisk::{boot_ramdisk_once, left_on, look_power, power_wait, reset, send_power};
 use super::run_steps::{RUN, advance, callback_timeout, finished};
 use crate::context::Context;
 use crate::outcome::{Look, Outcome, Wait};
@@ -129,10 +128,14 @@ fn hold() -> Wait {
     Wait::new("the operator, who held the node by a step; `unhold` goes on, `abort` ends")
 }
 
+/// A wait step that has not ended so long after its time never does.
+const PAUSE_OVER: Duration = Duration::from_secs(60);
+
 #[track_caller]
 fn pause(end: Timestamp) -> Wait {
     Wait::new("the time that a wait step asks for")
         .look_again(end.since(Timestamp::now()) + Duration::from_millis(1))
+        .until(end.after(PAUSE_OVER))
 }
 
 #[track_caller]
@@ -144,19 +147,21 @@ fn next_heartbeat(cx: &Context) -> Wait {
 /// Switches on; into the ramdisk, when this operation works with it.
 async fn boot_and_send_on(cx: &mut Context) -> Result<bool, Fault> {
     if cx.data.ramdisk {
-        let hardware = cx.hardware()?;
-        let env = cx.shared.environment.clone();
-        let params = super::ramdisk::boot_params(cx);
-        if let Some(plan) = hardware.boot.ramdisk(&env, &cx.node, &params)? {
-            set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
-        }
+        boot_ramdisk_once(cx).await?;
     }
     send_power(cx, PowerState::On).await
 }
 
 /// Off, seen to be off, on, and the agent's call.
 pub async fn look_reboot(cx: &mut Context, step: &PlannedStep) -> Result<Look, Fault> {
-    match cx.data.reboot {
+    let reboot = cx.data.reboot;
+    if reboot == Some(Reboot::Off) && left_on(cx).await? {
+        cx.data.reboot = Some(Reboot::On);
+        cx.data.power_sent_at = None;
+        return Ok(Look::Next(RUN));
+    }
+    match reboot {
+        Some(Reboot::On) if cx.data.reset_instead => Ok(Look::NotDone),
         Some(Reboot::Off) => match look_power(cx, PowerState::Off).await? {
             Look::Done => {
                 cx.forget_agent();
@@ -193,6 +198,14 @@ pub async fn act_reboot(cx: &mut Context) -> Result<Outcome, Fault> {
         Some(Reboot::Off) => {
             send_power(cx, PowerState::Off).await?;
             Ok(Outcome::Wait(power_wait(cx, PowerState::Off)))
+        }
+        Some(Reboot::On) if cx.data.reset_instead => {
+            if cx.data.ramdisk {
+                boot_ramdisk_once(cx).await?;
+            }
+            reset(cx).await?;
+            cx.data.reboot = Some(Reboot::Agent);
+            Ok(Outcome::Next(RUN))
         }
         Some(Reboot::On) => {
             boot_and_send_on(cx).await?;

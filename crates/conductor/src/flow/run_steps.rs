@@ -241,6 +241,7 @@ impl Phase for RunSteps {
                 in_band::look_in_band(cx, &step).await
             }
             StepRun::Core(CoreStep::TearDownAgent) => core_steps::look_tear_down(cx, &step).await,
+            StepRun::Core(CoreStep::BootInstance) if cx.data.reset_instead => Ok(Look::NotDone),
             StepRun::Core(CoreStep::BootInstance) => {
                 if cx.read_power().await? == PowerState::On {
                     return advance(cx, &step);

@@ -43,6 +43,12 @@ impl Phase for TearDown {
             node.instance_info.clear();
             node.instance_uuid = None;
             node.instance_name = None;
+            let automatic = node
+                .driver_internal_info
+                .remove(crate::verbs::AUTOMATIC_LESSEE);
+            if automatic.is_some() {
+                node.lessee = None;
+            }
             node.deploy_step.clear();
             node.last_error = None;
             for key in [

@@ -143,6 +143,36 @@ pub const ABSENT: &[(&str, &str, &str)] = &[
     ("api", "api_workers", "one process uses all processors"),
     (
         "conductor",
+        "cache_clean_up_interval",
+        "images are not stored by the conductor",
+    ),
+    (
+        "conductor",
+        "clear_image_cache_on_deploy_failure",
+        "images are not stored by the conductor",
+    ),
+    (
+        "conductor",
+        "check_rescue_state_interval",
+        "every wait has its own time, nothing looks for expired ones",
+    ),
+    (
+        "conductor",
+        "max_conductor_wait_step_seconds",
+        "a wait step holds no thread and may take up to seven days",
+    ),
+    (
+        "conductor",
+        "permit_child_node_step_async_result",
+        "steps on child nodes are always waited for",
+    ),
+    (
+        "conductor",
+        "automatic_lessee",
+        "it is deprecated; set [conductor] automatic_lessee_source = \"none\" for false",
+    ),
+    (
+        "conductor",
         "periodic_max_workers",
         "periodic work needs no threads of its own",
     ),

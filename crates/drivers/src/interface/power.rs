@@ -25,6 +25,17 @@ pub trait PowerInterface: Interface {
     /// Asks the operating system to shut down.
     async fn soft_power_off(&self, env: &Environment, node: &Node) -> Result<(), Fault>;
 
+    /// Whether [`PowerInterface::reset`] is there.
+    fn can_reset(&self) -> bool {
+        false
+    }
+
+    /// Restarts a node that is on without switching it off: only for nodes with `disable_power_off`, since afterwards it
+    /// cannot be seen whether it was done. Returns when the device accepted it.
+    async fn reset(&self, _env: &Environment, node: &Node) -> Result<(), Fault> {
+        Err(super::unsupported(node, "reboot without power off"))
+    }
+
     /// True when the device's state is only what we stored: then `get_power_state` cannot be asked and the
     /// flows take a sent command for done.
     fn is_simulated(&self) -> bool {

@@ -39,6 +39,15 @@ impl PowerInterface for FakePower {
         Ok(())
     }
 
+    fn can_reset(&self) -> bool {
+        true
+    }
+
+    async fn reset(&self, env: &Environment, _node: &Node) -> Result<(), Fault> {
+        env.pretend(InterfaceKind::Power).await;
+        Ok(())
+    }
+
     fn is_simulated(&self) -> bool {
         true
     }

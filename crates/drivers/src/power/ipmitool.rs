@@ -48,6 +48,16 @@ impl PowerInterface for IpmitoolPower {
             .await
     }
 
+    fn can_reset(&self) -> bool {
+        true
+    }
+
+    async fn reset(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        env.bmcs
+            .with(node, |bmc| async move { bmc.power_reset().await })
+            .await
+    }
+
     async fn soft_power_off(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
         env.bmcs
             .with(node, |bmc| async move { bmc.power_soft().await })

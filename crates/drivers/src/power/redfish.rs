@@ -141,6 +141,18 @@ impl PowerInterface for RedfishPower {
             .await
     }
 
+    fn can_reset(&self) -> bool {
+        true
+    }
+
+    async fn reset(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        env.redfish
+            .on_system(node, |client, system| async move {
+                client.reset(&system, "ForceRestart").await.map(drop)
+            })
+            .await
+    }
+
     async fn soft_power_off(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
         env.redfish
             .on_system(node, |client, system| async move {

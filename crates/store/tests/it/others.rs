@@ -229,6 +229,16 @@ async fn conductors() {
             .await
             .unwrap();
         assert!(!store.renew_session(third, TTL).await.unwrap());
+        // those that are away for long are forgotten, so many at once
+        for name in ["x", "y"] {
+            let gone = store.register_conductor(name, "", &json!({}), Duration::ZERO);
+            gone.await.unwrap();
+        }
+        let forget = async |batch| store.forget_conductors(Duration::ZERO, batch).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!((forget(2).await, forget(50).await, forget(50).await), (2, 1, 0));
+        let rows = store.list_conductors().await.unwrap();
+        assert_eq!(rows.iter().map(|c| c.hostname.as_str()).collect::<Vec<_>>(), ["a"]);
     })
     .await;
 }
@@ -307,7 +317,16 @@ async fn history() {
             (Some("p"), Some("deploying"))
         );
         assert_eq!(last.duration_seconds, Some(7));
-        assert!(store.get_history(rows[0].id).await.unwrap().is_none());
+        // purged in batches, the oldest first, and nothing that is too young
+        let purge = async |before, batch| {
+            let purged = store.purge_history(300, Timestamp(before), batch);
+            purged.await.unwrap()
+        };
+        assert_eq!(purge(0, 1000).await, 0);
+        assert_eq!(purge(5, 1000).await, 5);
+        assert_eq!(purge(320, 10).await, 10);
+        assert_eq!(purge(320, 10).await, 5);
+        assert_eq!(purge(320, 10).await, 0);
         let kept = store.list_history(node.id, &all()).await.unwrap();
         assert_eq!((kept.len(), kept[0].event.as_str()), (300, "event 20"));
         let page = Page {
