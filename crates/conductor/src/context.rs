@@ -71,6 +71,9 @@ pub struct Data {
     pub reboot: Option<crate::flow::Reboot>,
     /// The restart that the present step asked for is done.
     pub rebooted: bool,
+    /// The runbook that this automated cleaning goes by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleaning_runbook: Option<CleaningRunbook>,
     /// This operation runs with the ramdisk.
     pub ramdisk: bool,
     /// The power was on before the operation switched it.
@@ -80,6 +83,15 @@ pub struct Data {
     /// The row came from a backup, and how far the device has come since is being looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored: Option<crate::flow::restored::LookSince>,
+}
+
+/// What a runbook said when the cleaning began; a stored format.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CleaningRunbook {
+    /// As a client gives the list.
+    pub steps: Value,
+    pub disable_ramdisk: bool,
 }
 
 /// How far a step has come; a stored format, shown by the API as it is.

@@ -42,6 +42,6 @@ pub use heartbeat::same;
 pub use metrics::Metrics;
 pub use outcome::{Look, OnUnknown, Outcome, Phase, Wait};
 pub use service::{BootDevice, Conductor, LookupAnswer, Validation};
-pub use settings::{InspectionSettings, LesseeSource, Settings};
+pub use settings::{CleaningSource, InspectionSettings, LesseeSource, Settings};
 pub use steps::{PlannedStep, StepKind};
 pub use verbs::Provision;

@@ -68,8 +68,13 @@ impl Phase for Plan {
             );
             return Ok(Outcome::Next("done"));
         }
+        if !manual {
+            super::cleaning_runbook::choose(cx).await?;
+        }
         let hardware = cx.hardware()?;
-        let without = cx.operation.args.get("disable_ramdisk") == Some(&true.into());
+        let runbook = cx.data.cleaning_runbook.as_ref();
+        let without = cx.operation.args.get("disable_ramdisk") == Some(&true.into())
+            || runbook.is_some_and(|runbook| runbook.disable_ramdisk);
         if without || !hardware.deploy.uses_agent() {
             return Ok(Outcome::Next("collect-steps"));
         }

@@ -4,6 +4,7 @@ mod adopt;
 mod call;
 mod child_steps;
 mod clean;
+mod cleaning_runbook;
 mod core_steps;
 mod deploy;
 mod hardware_tables;

@@ -180,7 +180,12 @@ impl Phase for CollectSteps {
                 let asked = steps::with_templates(wanted("deploy_steps"), &templates)?;
                 steps::deploy(&asked, &driver, &offered)?
             }
-            StepKind::Clean | StepKind::Service => match wanted(kind.list_key()) {
+            StepKind::Clean | StepKind::Service => match wanted(kind.list_key()).or(cx
+                .data
+                .cleaning_runbook
+                .as_ref()
+                .map(|book| &book.steps))
+            {
                 Some(given) => steps::manual(kind, given, &driver, &offered)?,
                 None => steps::automated_clean(&cx.shared.settings, &driver, &offered),
             },

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// From power on to the agent's first call.
 const BOOT: Duration = Duration::from_secs(60);
 /// What a step takes on the agent.
-const STEP: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_secs(3);
 /// Between heartbeats.
 const BEAT: Duration = Duration::from_secs(300);
 

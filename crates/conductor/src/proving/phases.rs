@@ -98,6 +98,7 @@ struct Trial {
     victim: NodeId,
     what: String,
     case: Case,
+    flow: &'static str,
     title: &'static str,
 }
 
@@ -123,32 +124,27 @@ async fn trial(world: &mut World, flow: &Flow, phase: &'static str, name: &str) 
         victim,
         what: name.to_owned(),
         case,
+        flow: flow.name,
         title: flow.title,
     }
 }
 
-/// Until none of them is worked on, and what they have become.
-async fn finish(world: &mut World, trials: &[&Trial]) -> BTreeMap<NodeId, Node> {
-    let mut left: Vec<NodeId> = trials.iter().map(|t| t.node).collect();
-    for _ in 0..2000 {
+/// Until no node is worked on, and what they have become.
+async fn finish(world: &mut World) -> BTreeMap<NodeId, Node> {
+    let flows: Vec<&str> = FLOWS.iter().map(|flow| flow.name).collect();
+    for _ in 0..5000 {
         world.settle().await;
-        let mut open = Vec::new();
-        for node in left {
-            if world.open(node).await.is_some() {
-                open.push(node);
-            }
-        }
-        left = open;
-        if left.is_empty() {
+        let open = world.store.count_open_operations(&flows, None).await;
+        if open.unwrap() == 0 {
             let all = world.all().await;
             for node in &all {
                 world.check(node).await;
             }
             return all.into_iter().map(|n| (n.id, n)).collect();
         }
-        assert!(world.jump().await, "nodes wait for nothing: {left:?}");
+        assert!(world.jump().await, "operations wait for nothing");
     }
-    panic!("these do not come to an end: {left:?}");
+    panic!("operations do not come to an end");
 }
 
 /// Asks for the verb, again where it has failed before.
@@ -188,11 +184,26 @@ fn failed(trial: &Trial, node: &Node, says: &[&str]) {
     );
     let error = error.unwrap_or_else(|| panic!("{what} has no last_error"));
     let lower = error.to_lowercase();
-    for part in says.iter().copied().chain([what.as_str()]) {
+    for part in says {
         assert!(error.contains(part), "{what}: {part:?} is not in {error:?}");
     }
-    let names = trial.victim != trial.node || lower.contains(trial.title);
-    assert!(names, "{what}: no {} in {error}", trial.title);
+    let id = node.id.to_string();
+    assert!(
+        error.contains(&id) || error.contains(what.as_str()),
+        "{what}: {error}"
+    );
+    // the node's own name proves nothing
+    let lower = lower.replace(&node.label(), "");
+    // upstream's words, by which clients know a verification that failed
+    let known = "failed to get power state";
+    let named = [trial.title, trial.flow, known]
+        .iter()
+        .any(|n| lower.contains(n));
+    assert!(
+        trial.victim != trial.node || named,
+        "{what}: no {} in {error}",
+        trial.title
+    );
     let checks = ["check", "see ", "log", "try again", "use a hard"];
     assert!(
         checks.iter().any(|c| lower.contains(c)),
@@ -290,8 +301,7 @@ async fn every_phase(of: impl Fn(&Flow) -> bool) {
             .iter()
             .map(|(_, _, t)| (t.victim, hits(t.victim)))
             .collect();
-        let running: Vec<&Trial> = left.iter().map(|(_, _, t)| t).collect();
-        let nodes = finish(&mut world, &running).await;
+        let nodes = finish(&mut world).await;
         left.retain(|(flow, phase, trial)| {
             let node = &nodes[&trial.node];
             forget_plans(trial.victim);
@@ -321,8 +331,7 @@ async fn every_phase(of: impl Fn(&Flow) -> bool) {
         }
         begin(&world, trial, true).await;
     }
-    let running: Vec<&Trial> = left.iter().map(|(_, _, t)| t).collect();
-    let nodes = finish(&mut world, &running).await;
+    let nodes = finish(&mut world).await;
     for (_, _, trial) in &left {
         good(trial, &nodes[&trial.node]);
         forget_plans(trial.victim);
@@ -391,156 +400,115 @@ async fn hosts_that_do_not_do_what_they_should() {
         ..Faults::default()
     };
     let mut world = World::new(|settings| {
-        settings.power_state_change_timeout = std::time::Duration::from_secs(4);
-        settings.soft_power_off_timeout = std::time::Duration::from_secs(7);
-        settings.device_retry_timeout = std::time::Duration::from_secs(5);
+        let seconds = std::time::Duration::from_secs;
+        settings.deploy_callback_timeout = seconds(1000);
+        settings.clean_callback_timeout = seconds(1100);
+        settings.service_callback_timeout = seconds(1200);
+        settings.rescue_callback_timeout = seconds(1300);
+        settings.inspect_wait_timeout = seconds(1400);
+        settings.power_state_change_timeout = seconds(4);
+        settings.soft_power_off_timeout = seconds(7);
+        settings.device_retry_timeout = seconds(5);
     })
     .await;
     let mut trials = Vec::new();
-    let table: &[(&str, &str, &Faults, &[&str])] = &[
+    const NO_CALL: &[&str] = &["Timeout", "the agent's first heartbeat", "DHCP"];
+    const NOT_OFF: &[&str] = &["power off", "4 s", "BMC accepted"];
+    const NO_BMC: &[&str] = &["did not answer", "tried for"];
+    const NO_AGENT: &[&str] = &["agent", "did not answer", "console"];
+    let table: &[(&[&str], &str, &Faults, &[&str])] = &[
         (
-            "deploy",
+            &["deploy", "clean", "service", "rescue"],
             "wait-agent",
             &silent,
-            &["Timeout", "the agent's first heartbeat", "DHCP"],
+            NO_CALL,
         ),
         (
-            "clean",
-            "wait-agent",
-            &silent,
-            &["Timeout", "the agent's first heartbeat", "DHCP"],
-        ),
-        (
-            "service",
-            "wait-agent",
-            &silent,
-            &["Timeout", "the agent's first heartbeat", "DHCP"],
-        ),
-        (
-            "rescue",
-            "wait-agent",
-            &silent,
-            &["Timeout", "the agent's first heartbeat", "DHCP"],
-        ),
-        (
-            "inspect",
+            &["inspect"],
             "wait-report",
             &silent,
             &["Timeout", "the ramdisk's report"],
         ),
         (
-            "deploy",
+            &[
+                "deploy",
+                "clean",
+                "inspect",
+                "service",
+                "rescue",
+                "unrescue",
+                "unprovision",
+                "power",
+            ],
             "power-off",
             &stuck,
-            &["power off", "BMC accepted"],
-        ),
-        ("clean", "power-off", &stuck, &["power off", "BMC accepted"]),
-        (
-            "inspect",
-            "power-off",
-            &stuck,
-            &["power off", "BMC accepted"],
+            NOT_OFF,
         ),
         (
-            "service",
-            "power-off",
-            &stuck,
-            &["power off", "BMC accepted"],
-        ),
-        (
-            "rescue",
-            "power-off",
-            &stuck,
-            &["power off", "BMC accepted"],
-        ),
-        (
-            "unrescue",
-            "power-off",
-            &stuck,
-            &["power off", "BMC accepted"],
-        ),
-        (
-            "unprovision",
-            "power-off",
-            &stuck,
-            &["power off", "BMC accepted"],
-        ),
-        ("power", "power-off", &stuck, &["power off", "BMC accepted"]),
-        (
-            "power",
+            &["power"],
             "soft-power-off",
             &stuck,
-            &["soft power off", "operating system"],
+            &["soft power off", "7 s", "operating system"],
         ),
         (
-            "manage",
-            "verify-power",
+            &["deploy", "clean", "call", "manage", "adopt"],
+            "",
             &away,
-            &["did not answer", "tried for"],
-        ),
-        ("adopt", "adopt", &away, &["did not answer", "tried for"]),
-        (
-            "deploy",
-            "power-off",
-            &away,
-            &["did not answer", "tried for"],
+            NO_BMC,
         ),
         (
-            "clean",
-            "power-off",
-            &away,
-            &["did not answer", "tried for"],
-        ),
-        ("call", "call", &away, &["did not answer", "tried for"]),
-        (
-            "deploy",
+            &["deploy"],
             "run-steps",
             &failing,
             &["write_image", "image.raw", "SMART"],
         ),
         (
-            "clean",
+            &["clean"],
             "run-steps",
             &failing,
             &["erase_devices_metadata", "SMART"],
         ),
-        ("service", "run-steps", &failing, &["burnin", "SMART"]),
+        (&["service"], "run-steps", &failing, &["burnin", "SMART"]),
         (
-            "deploy",
+            &["deploy", "clean", "service"],
             "run-steps",
             &dying,
-            &["agent", "did not answer", "console"],
-        ),
-        (
-            "clean",
-            "run-steps",
-            &dying,
-            &["agent", "did not answer", "console"],
-        ),
-        (
-            "service",
-            "run-steps",
-            &dying,
-            &["agent", "did not answer", "console"],
+            NO_AGENT,
         ),
     ];
-    for (number, (flow, phase, faults, says)) in table.iter().enumerate() {
-        let flow = crate::flow::by_name(flow).unwrap();
-        let name = format!("{}-{phase}-{number}", flow.name);
-        let trial = trial(&mut world, flow, phase, &name).await;
-        world.host(trial.node).faults = (*faults).clone();
-        begin(&world, &trial, false).await;
-        trials.push((trial, says));
+    for (number, (flows, phase, faults, says)) in table.iter().enumerate() {
+        for flow in *flows {
+            let flow = crate::flow::by_name(flow).unwrap();
+            let name = format!("{}-{phase}-{number}", flow.name);
+            let trial = trial(&mut world, flow, phase, &name).await;
+            world.host(trial.node).faults = (*faults).clone();
+            begin(&world, &trial, false).await;
+            trials.push((trial, *says));
+        }
     }
-    let all: Vec<&Trial> = trials.iter().map(|(trial, _)| trial).collect();
-    let nodes = finish(&mut world, &all).await;
+    let nodes = finish(&mut world).await;
     for (trial, says) in &trials {
-        failed(trial, &nodes[&trial.node], says);
+        let node = &nodes[&trial.node];
+        failed(trial, node, says);
+        let timeouts = [
+            ("deploy", 1000),
+            ("clean", 1100),
+            ("service", 1200),
+            ("rescue", 1300),
+            ("inspect", 1400),
+        ];
+        let error = node.last_error.as_deref().unwrap();
+        if let Some((_, after)) = timeouts
+            .iter()
+            .find(|(flow, _)| trial.what.starts_with(&format!("{flow}-wait")))
+        {
+            assert!(error.contains(&format!("after {after} s")), "{error}");
+        }
         world.host(trial.node).faults = Faults::default();
         begin(&world, trial, true).await;
     }
-    let nodes = finish(&mut world, &all).await;
-    for trial in all {
+    let nodes = finish(&mut world).await;
+    for (trial, _) in &trials {
         good(trial, &nodes[&trial.node]);
         nothing_twice(&world, trial);
     }
@@ -725,5 +693,123 @@ async fn deaths_without_a_word() {
         assert!(took.as_secs() >= 10, "{took:?}");
         world.ask(node, &Verb::to("inspect")).await.unwrap();
         assert_eq!(world.rest(node).await.provision_state, S::Manageable);
+    }
+}
+
+/// Automated cleaning by a runbook: which one, whose nodes, and what happens without one.
+#[tokio::test]
+async fn runbooks_clean_by_themselves() {
+    use crate::CleaningSource::{Hybrid, Runbook};
+    /// Source, traits and resource class of the node, and what is said of the cleaning or in its error.
+    type Row = (
+        crate::CleaningSource,
+        &'static [&'static str],
+        &'static str,
+        Result<&'static str, &'static str>,
+    );
+    let table: &[Row] = &[
+        (Runbook, &["CUSTOM_OTHER"], "", Ok("CUSTOM_OTHER")),
+        (Runbook, &["CUSTOM_T"], "gold", Ok("CUSTOM_GOLD")),
+        (
+            Runbook,
+            &["CUSTOM_T"],
+            "",
+            Err("none of the traits of runbook CUSTOM_OTHER"),
+        ),
+        (
+            Runbook,
+            &["CUSTOM_T"],
+            "tin",
+            Err("there is no runbook CUSTOM_TIN"),
+        ),
+        (Hybrid, &["CUSTOM_T"], "", Ok("driver and agent")),
+    ];
+    for (source, traits, class, expected) in table {
+        let mut world = World::new(|settings| {
+            settings.cleaning_source = *source;
+            settings.cleaning_runbook = Some("CUSTOM_OTHER".into());
+            settings.cleaning_runbook_by_resource_class =
+                [("gold", "CUSTOM_GOLD"), ("tin", "CUSTOM_TIN")]
+                    .map(|(class, name)| (class.to_owned(), name.to_owned()))
+                    .into();
+        })
+        .await;
+        for (name, traits) in [
+            ("CUSTOM_OTHER", vec![]),
+            ("CUSTOM_GOLD", vec!["CUSTOM_T".to_owned()]),
+        ] {
+            let runbook = bessemer_model::Runbook {
+                id: bessemer_model::RunbookId::random(),
+                name: name.into(),
+                description: None,
+                public: false,
+                owner: None,
+                disable_ramdisk: true,
+                extra: bessemer_model::Object::new(),
+                steps: vec![bessemer_model::RunbookStep {
+                    interface: "management".into(),
+                    step: "look_twice".into(),
+                    args: bessemer_model::Object::new(),
+                    order: 1,
+                }],
+                traits,
+                created_at: bessemer_model::Timestamp::now(),
+                updated_at: None,
+            };
+            world.store.create_runbook(&runbook).await.unwrap();
+        }
+        let node = world
+            .node("n", S::Manageable, |node| {
+                node.traits = traits.iter().map(|t| (*t).to_owned()).collect();
+                node.resource_class = Some((*class).to_owned());
+                without_agent(node);
+            })
+            .await;
+        world.ask(node, &Verb::to("provide")).await.unwrap();
+        let now = world.rest(node).await;
+        let error = now.last_error.unwrap_or_default();
+        match expected {
+            Ok(by) => {
+                assert_eq!((error.as_str(), now.provision_state), ("", S::Available));
+                let timeline = world.store.list_timeline(node, None, 100).await.unwrap();
+                assert!(
+                    timeline
+                        .iter()
+                        .any(|(_, e)| e.text.contains("cleaned by") && e.text.contains(by))
+                );
+                let ran = timeline
+                    .iter()
+                    .any(|(_, e)| e.text.contains("management.look_twice is done"));
+                assert_eq!(ran, by.starts_with("CUSTOM"));
+            }
+            Err(why) => {
+                assert_eq!(now.provision_state, S::CleanFailed);
+                for part in ["cleaning of node n", why, "check"] {
+                    assert!(error.contains(part), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// `[conductor] verify_step_priority_override`: 0 switches a step of `manage` off.
+#[tokio::test]
+async fn verify_steps_may_be_switched_off() {
+    for (priority, runs) in [(0, false), (7, true)] {
+        let mut world = World::new(|settings| {
+            let name = "management.look_twice".to_owned();
+            settings
+                .verify_step_priority_override
+                .insert(name, priority);
+        })
+        .await;
+        let node = world.node("n", S::Enroll, |_| {}).await;
+        world.ask(node, &Verb::to("manage")).await.unwrap();
+        assert_eq!(world.rest(node).await.provision_state, S::Manageable);
+        let timeline = world.store.list_timeline(node, None, 100).await.unwrap();
+        let ran = timeline
+            .iter()
+            .any(|(_, e)| e.text.contains("verify step management.look_twice is done"));
+        assert_eq!(ran, runs);
     }
 }

@@ -19,7 +19,7 @@ use crate::Provision;
 
 /// Rounds that begin with something new.
 const DEEDS: usize = 70;
-const NODES: usize = 5;
+const NODES: usize = 4;
 
 /// What has happened in all runs: a run in which nothing does shows nothing.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ fn some_verb(rng: &mut StdRng, node: &Node) -> Verb {
 }
 
 fn some_faults(rng: &mut StdRng) -> Faults {
-    let mut rare = || rng.random_ratio(1, 4);
+    let mut rare = || rng.random_ratio(1, 6);
     Faults {
         power_stuck: rare(),
         bmc_away: rare(),
@@ -178,7 +178,7 @@ async fn run(seed: u64, tally: &mut Tally) {
     for _ in 0..DEEDS {
         let id = *run.nodes.choose(&mut rng).unwrap();
         match rng.random_range(0..10) {
-            0..5 => {
+            0..4 => {
                 let node = run.world.get(id).await;
                 let asked = run.world.ask(id, &some_verb(&mut rng, &node)).await;
                 match asked {
@@ -186,10 +186,10 @@ async fn run(seed: u64, tally: &mut Tally) {
                     Err(_) => tally.refused += 1,
                 }
             }
-            5 => run.world.host(id).faults = some_faults(&mut rng),
-            6 => run.world.host(id).faults = Faults::default(),
+            4 => run.world.host(id).faults = some_faults(&mut rng),
+            5..7 => run.world.host(id).faults = Faults::default(),
             7 => plan(id, some_trouble(&mut rng)),
-            8 => run.world.maintenance(id, rng.random()).await,
+            8 => run.world.maintenance(id, rng.random_ratio(1, 4)).await,
             _ => {
                 let lookup = run.world.get(id).await;
                 run.world.check(&lookup).await;
@@ -197,7 +197,7 @@ async fn run(seed: u64, tally: &mut Tally) {
         }
         run.check(tally).await;
         // now and then the next comes in the middle of a phase's consequences, now and then long after them
-        for _ in 0..rng.random_range(0..8) {
+        for _ in 0..rng.random_range(0..14) {
             if !run.world.round().await && (!rng.random_ratio(1, 2) || !run.world.jump().await) {
                 break;
             }
@@ -240,13 +240,13 @@ async fn random_verbs_faults_and_delays() {
     let one = std::env::var("BESSEMER_TEST_SEED")
         .ok()
         .map(|seed| seed.parse().unwrap());
-    for seed in one.map_or(0..8, |seed| seed..seed + 1) {
+    for seed in one.map_or(0..5, |seed| seed..seed + 1) {
         run(seed, &mut tally).await;
     }
     println!("{tally:?}");
     if one.is_some() {
         return;
     }
-    assert!(tally.accepted > 100 && tally.refused > 20 && tally.errors > 50 && tally.deeds > 20);
-    assert!(tally.states.len() > 20, "{:?}", tally.states);
+    assert!(tally.accepted > 40 && tally.refused > 10 && tally.errors > 50 && tally.deeds > 10);
+    assert!(tally.states.len() > 15, "{:?}", tally.states);
 }

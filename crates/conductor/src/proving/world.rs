@@ -304,6 +304,7 @@ impl Drop for World {
 
 /// What a client may ask for.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant)] // few, and short-lived
 pub enum Verb {
     Provision(Provision),
     Power(PowerTarget),

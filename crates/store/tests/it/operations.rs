@@ -225,7 +225,13 @@ async fn claimed_once_by_many_at_once() {
                 .await
                 .unwrap();
         }
-        assert_eq!(store.count_open_operations(&["clean", "deploy"], None).await.unwrap(), 30);
+        assert_eq!(
+            store
+                .count_open_operations(&["clean", "deploy"], None)
+                .await
+                .unwrap(),
+            30
+        );
         let (a, b) = (session(&store, "a").await, session(&other, "b").await);
         let claimers = (0..6).map(|n| {
             let (store, session) = if n % 2 == 0 { (&store, a) } else { (&other, b) };

@@ -234,11 +234,22 @@ async fn conductors() {
             let gone = store.register_conductor(name, "", &json!({}), Duration::ZERO);
             gone.await.unwrap();
         }
-        let forget = async |batch| store.forget_conductors(Duration::ZERO, batch).await.unwrap();
+        let forget = async |batch| {
+            store
+                .forget_conductors(Duration::ZERO, batch)
+                .await
+                .unwrap()
+        };
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!((forget(2).await, forget(50).await, forget(50).await), (2, 1, 0));
+        assert_eq!(
+            (forget(2).await, forget(50).await, forget(50).await),
+            (2, 1, 0)
+        );
         let rows = store.list_conductors().await.unwrap();
-        assert_eq!(rows.iter().map(|c| c.hostname.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(
+            rows.iter().map(|c| c.hostname.as_str()).collect::<Vec<_>>(),
+            ["a"]
+        );
     })
     .await;
 }
