@@ -231,8 +231,10 @@ async fn conductors() {
         assert!(!store.renew_session(third, TTL).await.unwrap());
         // those that are away for long are forgotten, so many at once
         for name in ["x", "y"] {
-            let gone = store.register_conductor(name, "", &json!({}), Duration::ZERO);
-            gone.await.unwrap();
+            store
+                .register_conductor(name, "", &json!({}), Duration::ZERO)
+                .await
+                .unwrap();
         }
         let forget = async |batch| {
             store
