@@ -252,15 +252,19 @@ async fn off(
         }
         return Ok(Then::GoOn);
     }
-    if matches!(phase.name(), "power-on" | "power-off-after" | "done") {
+    if matches!(phase.name(), "power-off-after" | "done") {
         return Ok(Then::GoOn);
     }
+    // also before the ramdisk's power-on: it would wait in vain for an agent, and then boot one over the instance
     if flow.name == "deploy" && boots_disk(cx).await? {
         cx.note(
             TimelineSource::Engine,
             "the node is off and boots its disk: the image was written since the backup",
         );
         return finish_deploy(cx).await;
+    }
+    if phase.name() == "power-on" {
+        return Ok(Then::GoOn);
     }
     again(cx, flow)
 }
