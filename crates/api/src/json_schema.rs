@@ -1,7 +1,8 @@
 //! JSON Schema as far as bodies of steps, traits, rules and allocations need it, with the complaints of
 //! upstream's validator word for word: clients show them to people.
 //!
-//! Upstream names one error of many: that of the outermost value, of two at the same depth the first in the
+//! Upstream names one error of many. Bodies that a request's schema checks as a whole: the first in the schema's order.
+//! Else: that of the outermost value, of two at the same depth the first in the
 //! order of the schema's keywords, and `anyOf` only when nothing else is wrong there. Into `anyOf` it looks
 //! when one of the alternatives is clearly nearer than the others.
 
@@ -111,10 +112,14 @@ fn best<'c, 's>(all: &'c [Complaint<'s>]) -> Option<&'c Complaint<'s>> {
 pub fn complaint(schema: &Value, value: &Value) -> Option<String> {
     let mut all = Vec::new();
     walk(schema, value, &mut Vec::new(), &mut all);
-    let best = best(&all)?;
-    let mut text = best.message.clone();
-    let (mut cause, mut now) = (None, best);
-    while let Some(deeper) = self::best(&now.context) {
+    best(&all).map(said)
+}
+
+/// The complaint with its cause.
+fn said(complaint: &Complaint<'_>) -> String {
+    let mut text = complaint.message.clone();
+    let (mut cause, mut now) = (None, complaint);
+    while let Some(deeper) = best(&now.context) {
         cause = Some(&deeper.message);
         now = deeper;
     }
@@ -122,22 +127,27 @@ pub fn complaint(schema: &Value, value: &Value) -> Option<String> {
         text.push_str(". Possible root cause: ");
         text.push_str(cause);
     }
-    Some(text)
+    text
 }
 
 /// Refuses a value that is not as the schema wants it.
 ///
 /// # Errors
-/// 400 that names `what`, when it is not empty, and the complaint.
+/// 400 that names `what`, when it is not empty, and the complaint. Where upstream names no `what`, it says the first thing
+/// that is wrong in the schema's order; else that which [`complaint`] chooses.
 pub fn check(what: &str, schema: &Value, value: &Value) -> Result<(), ApiFault> {
-    let Some(why) = complaint(schema, value) else {
-        return Ok(());
-    };
-    Err(ApiFault::invalid(if what.is_empty() {
-        format!("Schema error: {why}")
-    } else {
-        format!("Schema error for {what}: {why}")
-    }))
+    if what.is_empty() {
+        let mut all = Vec::new();
+        walk(schema, value, &mut Vec::new(), &mut all);
+        return match all.first() {
+            None => Ok(()),
+            Some(first) => Err(ApiFault::invalid(format!("Schema error: {}", said(first)))),
+        };
+    }
+    match complaint(schema, value) {
+        None => Ok(()),
+        Some(why) => Err(ApiFault::invalid(format!("Schema error for {what}: {why}"))),
+    }
 }
 
 /// Drops the members that the schema does not name.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use bessemer_drivers::Hardware;
 use bessemer_model::provision::{StateKind, transition};
 use bessemer_model::{
-    Class, Event, Fault, FaultKind, HistoryId, Node, PowerState, SessionId, Timestamp,
+    Class, Event, Fault, FaultKind, HistoryId, Node, PowerState, ProvisionState, SessionId,
+    Timestamp,
 };
 use bessemer_store::{
     HistoryRow, NodeChange, Operation, Signal, SignalKind, TimelineEvent, TimelineSource,
@@ -417,6 +418,7 @@ pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
         // the store sets it too; here for what is recorded before the save
         node.provision_updated_at = Some(Timestamp::now());
     }
+    inspection_times(node, row.to);
     node.provision_state = row.to;
     match row.target {
         Target::Set(state) => node.target_provision_state = Some(state),
@@ -424,4 +426,23 @@ pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
         Target::Keep => {}
     }
     Ok(())
+}
+
+/// `inspection_started_at` stands while an inspection goes on, `inspection_finished_at` from one that went well until the
+/// next begins.
+fn inspection_times(node: &mut Node, to: ProvisionState) {
+    use ProvisionState as S;
+    let inspected = matches!(node.provision_state, S::Inspecting | S::InspectWait);
+    match to {
+        S::Inspecting => {
+            node.inspection_started_at = Some(Timestamp::now());
+            node.inspection_finished_at = None;
+        }
+        S::Manageable if inspected => {
+            node.inspection_started_at = None;
+            node.inspection_finished_at = Some(Timestamp::now());
+        }
+        S::InspectFailed if inspected => node.inspection_started_at = None,
+        _ => {}
+    }
 }

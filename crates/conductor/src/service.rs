@@ -192,7 +192,13 @@ impl Conductor {
         Ok(InterfaceKind::ALL
             .into_iter()
             .filter(|kind| *kind != InterfaceKind::Vendor)
-            .map(|kind| answer(kind, hardware.interface(kind).validate(env, &node)))
+            .map(|kind| {
+                let checked = match kind {
+                    InterfaceKind::Inspect => hardware.validate_inspection(env, &node),
+                    kind => hardware.interface(kind).validate(env, &node),
+                };
+                answer(kind, checked)
+            })
             .collect())
     }
 

@@ -326,6 +326,34 @@ pub fn manual(
         .collect()
 }
 
+/// Refuses steps of a list of the client's that need the ramdisk, for an operation that shall do without it.
+///
+/// # Errors
+/// 400 that names them.
+pub fn without_ramdisk(kind: StepKind, steps: &[PlannedStep]) -> Result<(), Fault> {
+    let in_need: Vec<String> = steps
+        .iter()
+        .filter(|s| s.requires_ramdisk)
+        .map(PlannedStep::label)
+        .collect();
+    if in_need.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::invalid(format!(
+        "disable_ramdisk was asked for, but {} step {} needs the ramdisk.",
+        kind.as_str(),
+        in_need.join(", ")
+    )))
+}
+
+/// Shape of a list that a client gave.
+///
+/// # Errors
+/// 400 that says which step is wrong.
+pub fn check_shape(wanted: &Value) -> Result<(), Fault> {
+    user_steps(wanted).map(|_| ())
+}
+
 /// Whether this list of an operator needs the ramdisk: what is neither the conductor's own nor the driver's
 /// can only be the agent's.
 ///
@@ -342,6 +370,40 @@ pub fn needs_ramdisk(wanted: &Value, driver: &[DriverStep]) -> Result<bool, Faul
                 })
                 .is_none_or(|d| d.definition.requires_ramdisk)
     }))
+}
+
+/// What is wrong with steps that were asked for, as far as the driver alone can tell; steps of the agent are looked at
+/// when it runs.
+///
+/// # Errors
+/// 400 for a core step that shall run elsewhere or with arguments, and for arguments that a step does not have or misses.
+pub fn check_deploy(wanted: &[UserStep], driver: &[DriverStep]) -> Result<(), Fault> {
+    for wanted in wanted {
+        let found = driver.iter().find(|s| {
+            s.definition.interface == wanted.interface && s.definition.step == wanted.step
+        });
+        if let Some(own) = found {
+            check_own(own, wanted)?;
+        }
+    }
+    Ok(())
+}
+
+/// One of the driver's own steps as somebody wants it.
+fn check_own(own: &DriverStep, wanted: &UserStep) -> Result<(), Fault> {
+    let (interface, step) = (&wanted.interface, &wanted.step);
+    let core = matches!(own.run, StepRun::Core(_)) || (interface == "deploy" && step == "deploy");
+    if core && wanted.priority.is_some_and(|p| p != 0) {
+        return Err(Fault::invalid(format!(
+            "Validation of deploy steps from \"deploy steps\" argument failed.deploy step {step} on interface {interface} is a core step and cannot be overridden by user steps. It may be disabled by setting the priority to 0"
+        )));
+    }
+    if core && !wanted.args.is_empty() {
+        return Err(Fault::invalid(format!(
+            "Deploy step {interface}.{step} takes no arguments."
+        )));
+    }
+    check_args(&own.definition, &wanted.args)
 }
 
 /// The deploy list: the driver's steps, the agent's with a priority above 0, and the operator's changes.
@@ -374,23 +436,11 @@ pub fn deploy(
             .iter_mut()
             .find(|s| s.is(&wanted.interface, &wanted.step))
         {
-            if !wanted.args.is_empty() && matches!(known.run, StepRun::Core(_)) {
-                return Err(Fault::invalid(format!(
-                    "Deploy step {} takes no arguments.",
-                    known.label()
-                )));
-            }
-            if matches!(known.run, StepRun::Core(_)) && wanted.priority.is_some_and(|p| p != 0) {
-                return Err(Fault::invalid(format!(
-                    "Deploy step {} is a core step and keeps its place; it can only be switched off with priority 0.",
-                    known.label()
-                )));
-            }
             if let Some(own) = driver
                 .iter()
                 .find(|s| known.is(&s.definition.interface, &s.definition.step))
             {
-                check_args(&own.definition, &wanted.args)?;
+                check_own(own, &wanted)?;
             }
             known.priority = wanted.priority.unwrap_or(known.priority);
             known.args = wanted.args;

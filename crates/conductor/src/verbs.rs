@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bessemer_drivers::{BootParams, DriverStep, RamdiskKind};
+use bessemer_drivers::{BootParams, RamdiskKind};
 use bessemer_model::provision::{StateKind, transition, verb};
 use bessemer_model::{
     Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget,
@@ -154,12 +154,8 @@ async fn manage(shared: &Shared, node: &Node) -> Result<(), Fault> {
         )
         .await;
     }
-    // Nothing to do on the hardware: only the state changes.
-    let change: NodeChange = Arc::new(|node: &mut Node| {
-        apply_event(node, Event::Manage)?;
-        node.last_error = None;
-        Ok(())
-    });
+    // Nothing to do on the hardware: only the state changes. What went wrong before stays to be read.
+    let change: NodeChange = Arc::new(|node: &mut Node| apply_event(node, Event::Manage));
     shared
         .store
         .update_node(
@@ -268,12 +264,8 @@ async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), F
             "clean_steps is required when setting target provision state to clean.",
         ));
     };
+    steps::check_shape(&list)?;
     let hardware = shared.drivers.hardware(node)?;
-    possible_without_ramdisk(
-        &list,
-        request.disable_ramdisk,
-        &flow::driver_steps(&hardware, StepKind::Clean),
-    )?;
     hardware.power.validate(&shared.environment, node)?;
     below_cap(
         shared,
@@ -294,20 +286,6 @@ async fn clean(shared: &Shared, node: &Node, request: Provision) -> Result<(), F
     .await
 }
 
-/// Shape of the list; and without the ramdisk nothing that only its agent can do.
-fn possible_without_ramdisk(
-    list: &Value,
-    disable_ramdisk: bool,
-    driver: &[DriverStep],
-) -> Result<(), Fault> {
-    if steps::needs_ramdisk(list, driver)? && disable_ramdisk {
-        return Err(Fault::invalid(
-            "disable_ramdisk is set, but the list has steps that need the ramdisk: they are neither reserved steps nor steps of the driver that run without it.",
-        ));
-    }
-    Ok(())
-}
-
 async fn service(shared: &Shared, node: &Node, request: Provision) -> Result<(), Fault> {
     if node.maintenance {
         return Err(in_maintenance(node, "service"));
@@ -323,12 +301,8 @@ async fn service(shared: &Shared, node: &Node, request: Provision) -> Result<(),
             node.label()
         )));
     }
+    steps::check_shape(&list)?;
     let hardware = shared.drivers.hardware(node)?;
-    possible_without_ramdisk(
-        &list,
-        request.disable_ramdisk,
-        &flow::driver_steps(&hardware, StepKind::Service),
-    )?;
     hardware.power.validate(&shared.environment, node)?;
     submit(
         shared,
@@ -344,14 +318,25 @@ async fn service(shared: &Shared, node: &Node, request: Provision) -> Result<(),
 /// `abort` of a service that failed: the instance comes back, the failure stays in the history.
 async fn end_service(shared: &Shared, node: &Node) -> Result<(), Fault> {
     if node.maintenance {
-        return Err(in_maintenance(node, "abort"));
+        return Err(Fault::conflict(format!(
+            "Can not abort service on node \"{}\" while it is in maintenance mode. Please remove the node from maintenance prior to issuing the request to abort the service operation.",
+            node.id
+        )));
     }
     let without = node
         .driver_internal_info
         .get(flow::WITHOUT_RAMDISK)
         .is_some_and(|v| v == &Value::Bool(true));
+    let aborted = format!(
+        "The service of node {} was aborted by the operator.",
+        node.label()
+    );
     if !without {
-        let change = to(Event::Abort);
+        let change: NodeChange = Arc::new(move |node: &mut Node| {
+            apply_event(node, Event::Abort)?;
+            node.last_error = Some(aborted.clone());
+            Ok(())
+        });
         return submit(
             shared,
             node,
@@ -362,9 +347,9 @@ async fn end_service(shared: &Shared, node: &Node) -> Result<(), Fault> {
         )
         .await;
     }
-    let change: NodeChange = Arc::new(|node: &mut Node| {
+    let change: NodeChange = Arc::new(move |node: &mut Node| {
         apply_event(node, Event::Abort)?;
-        node.last_error = None;
+        node.last_error = Some(aborted.clone());
         node.driver_internal_info.remove(flow::WITHOUT_RAMDISK);
         Ok(())
     });
@@ -386,13 +371,10 @@ async fn inspect(shared: &Shared, node: &Node) -> Result<(), Fault> {
     let hardware = shared.drivers.hardware(node)?;
     let env = &shared.environment;
     hardware.power.validate(env, node)?;
-    hardware.inspect.validate(env, node)?;
-    let now = Timestamp::now();
-    let change: NodeChange = Arc::new(move |node: &mut Node| {
+    hardware.validate_inspection(env, node)?;
+    let change: NodeChange = Arc::new(|node: &mut Node| {
         apply_event(node, Event::Inspect)?;
         node.last_error = None;
-        node.inspection_started_at = Some(now);
-        node.inspection_finished_at = None;
         Ok(())
     });
     submit(
@@ -558,7 +540,9 @@ async fn deploy(
         )));
     }
     let templates = templates(shared, node).await?;
-    steps::with_templates(request.deploy_steps.as_ref(), &templates)?;
+    let asked = steps::with_templates(request.deploy_steps.as_ref(), &templates)?;
+    steps::check_deploy(&asked, &flow::driver_steps(&hardware, StepKind::Deploy))
+        .map_err(validation)?;
     let drive = request
         .configdrive
         .as_ref()
@@ -581,6 +565,7 @@ async fn deploy(
             node.driver_internal_info
                 .insert(AUTOMATIC_LESSEE.into(), json!(true));
         }
+        note_image_type(node);
         if let Some(drive) = &drive {
             node.instance_info
                 .insert("configdrive".into(), json!(drive));
@@ -615,6 +600,26 @@ fn automatic_lessee(shared: &Shared, node: &Node) -> Option<String> {
     }
 }
 
+/// What kind of image it is shows in `instance_info` from the request on, whoever said it: without a word of the
+/// client's a kernel or a ramdisk makes it that of a partition.
+fn note_image_type(node: &mut Node) {
+    let info = &mut node.instance_info;
+    let given = |key: &str| match info.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
+        Some(value) => Some(value),
+    };
+    if given("image_source").is_none() {
+        return;
+    }
+    let partition = match given("image_type") {
+        Some(kind) => kind == "partition",
+        None => given("kernel").is_some() || given("ramdisk").is_some(),
+    };
+    let kind = if partition { "partition" } else { "whole-disk" };
+    info.insert("image_type".into(), json!(kind));
+}
+
 /// The steps of the deploy templates that the node's instance traits name.
 ///
 /// # Errors
@@ -647,7 +652,7 @@ fn protected(node: &Node) -> Fault {
         FaultKind::NotPermitted,
         Class::Never,
         format!(
-            "Node {} is protected and can not be undeployed, rebuilt or deleted.",
+            "Node {} is protected and cannot be undeployed, rebuilt or deleted",
             node.id
         ),
     )

@@ -241,6 +241,16 @@ impl Drivers {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Implementations of a family that some type may use, quoted, in the order of their names.
+    fn of_any_type(&self, kind: InterfaceKind) -> Vec<String> {
+        let all: BTreeSet<&String> = self
+            .catalogue
+            .keys()
+            .flat_map(|driver| self.usable(driver, kind))
+            .collect();
+        all.into_iter().map(|name| format!("'{name}'")).collect()
+    }
+
     /// The default implementation of a family, for calls that concern a driver rather than a node.
     fn default_of(&self, driver: &str, kind: InterfaceKind) -> Result<&str, Fault> {
         let entry = self.catalogue.get(driver).ok_or_else(|| unknown(driver))?;
@@ -281,7 +291,7 @@ impl Drivers {
     fn entry(&self, driver: &str) -> Result<&HardwareTypeEntry, Fault> {
         self.catalogue.get(driver).ok_or_else(|| {
             Fault::invalid(format!(
-                "No valid host was found. Reason: No conductor service registered which supports driver {driver} for conductor group \"\"."
+                "No valid host was found. Reason: No conductor service registered which supports driver {driver} for conductor group \"\". Ensure the driver is valid and enabled."
             ))
         })
     }
@@ -319,8 +329,8 @@ impl Drivers {
                         )
                     } else {
                         format!(
-                            "Could not find the following interface in the 'ironic.hardware.interfaces.{kind}' entrypoint: {name}. Valid interfaces are {}.",
-                            names.join(", ")
+                            "Could not find the following interface in the 'ironic.hardware.interfaces.{kind}' entrypoint: {name}. Valid interfaces are [{}].",
+                            self.of_any_type(kind).join(", ")
                         )
                     }));
                 }

@@ -441,6 +441,12 @@ async fn calls() {
     tell("driver_calls", 200).await;
 }
 
+/// States, and what they leave on the node.
+#[tokio::test]
+async fn provisioning() {
+    tell("provisioning", 40).await;
+}
+
 /// Every route at the versions where it changes (`crates/api/tests/it/records.rs` asks for them).
 #[tokio::test]
 async fn versions() {

@@ -22,7 +22,8 @@ CLEAN = '[{"interface": "bios", "step": "factory_reset"}]'
 ACTIONS = '[{"op": "set-attribute", "args": {"path": "/description", "value": "seen"}}]'
 CONDITIONS = '[{"op": "eq", "args": {"values": [1, 1]}}]'
 
-# {V} is the number of the version, {N1} and so on are UUIDs of this version; a line "@settle X" waits
+# {V} is the number of the version, {N1} and so on are UUIDs of this version; lines "@settle NODE" and
+# "@matched ALLOCATION" wait
 STORY = r"""
 driver list
 driver list --long
@@ -367,9 +368,12 @@ node boot device set {N8} pxe
 node boot device show {N1}
 node boot device show {N3} --supported
 node boot mode set uefi {N1}
+@settle {N1}
 node boot mode set uefi {N8}
 node secure boot on {N1}
+@settle {N1}
 node secure boot off {N1}
+@settle {N1}
 node inject nmi {N1}
 node inject nmi {N8}
 node console show {N1}
@@ -435,9 +439,12 @@ node abort {N1}
 node unhold {N1}
 
 allocation create --resource-class big --name alloc-{V} --uuid {L1} --trait CUSTOM_A --candidate-node {N1} --extra a=1
+@matched {L1}
 allocation create --resource-class nosuch --uuid {L2}
+@matched {L2}
 allocation create
 allocation create --resource-class big --uuid {L3} --owner me
+@matched {L3}
 allocation list
 allocation list --long
 allocation list --fields uuid state
@@ -478,6 +485,8 @@ node rescue {N1} --rescue-password pw
 node show {N1} --fields provision_state instance_info
 node unrescue {N1}
 @settle {N1}
+node service {N1} --service-steps '[{{"interface": "vendor", "step": "log_passthrough"}}]'
+@settle {N1}
 node service {N1} --service-steps '[{{"interface": "bios", "step": "apply_configuration", "args": {{"settings": []}}}}]'
 @settle {N1}
 node service {N1} --runbook CUSTOM_NOSUCH
@@ -486,6 +495,7 @@ node abort {N1}
 node show {N1} --fields provision_state maintenance fault
 node maintenance unset {N1}
 allocation create --node {N1} --uuid {L4} --name back-{V}
+@matched {L4}
 allocation show {L4}
 allocation delete {L4}
 node undeploy {N1}
@@ -715,9 +725,9 @@ def tell(service, record):
                 if not line:
                     continue
                 words = shlex.split(line.format(**known))
-                if words[0] == "@settle":
-                    state = service.settle(words[1])
-                    record.add("cli", version, "settle", " ".join(words), state=state)
+                if words[0] in ("@settle", "@matched"):
+                    state = (service.settle if words[0] == "@settle" else service.matched)(words[1])
+                    record.add("cli", version, words[0][1:], " ".join(words), state=state)
                     continue
                 name = next((n for n in sorted(known_commands, key=len, reverse=True) if tuple(words[:len(n)]) == n),
                             None)

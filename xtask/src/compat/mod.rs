@@ -12,7 +12,7 @@ mod peers;
 mod report;
 mod seen;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ use crate::cache::Cache;
 use crate::process::{self, command};
 use crate::{build, setup};
 pub use peers::Effort;
-use peers::{Ours, Upstream};
+use peers::{Enabled, Ours, Upstream};
 pub use report::Properties;
 use seen::Record;
 
@@ -38,6 +38,12 @@ pub struct Options {
     /// Only the property-based client.
     #[arg(long)]
     pub only_properties: bool,
+    /// Keep what the scripts saw in this directory, as theirs.json and ours.json.
+    #[arg(long)]
+    pub keep: Option<PathBuf>,
+    /// Take what the same scripts saw of upstream from this file of an earlier `--keep`. The report is then not written.
+    #[arg(long)]
+    pub theirs: Option<PathBuf>,
     /// Instead: record goldens of `crates/api/tests` anew by these scripts (record, record_versions, ...).
     #[arg(long)]
     pub record: Vec<String>,
@@ -64,7 +70,6 @@ pub fn compat(options: &Options) -> Result<()> {
     if !options.only_properties {
         let venv = peers::clients(&cache)?;
         let dir = tempfile::tempdir()?;
-        let theirs = Upstream::start(&venv, dir.path(), false)?;
         let ours = Ours::start(&server, dir.path())?;
         let script = build::workspace().join("xtask/src/compat/record.py");
         let record = |name: &str, url: &str| {
@@ -76,16 +81,38 @@ pub fn compat(options: &Options) -> Result<()> {
                 .stdout(Stdio::null());
             (run, out)
         };
-        let (mut run_theirs, out_theirs) = record("theirs", theirs.url());
+        let other = match &options.theirs {
+            Some(_) => None,
+            None => {
+                let theirs = Upstream::start(&venv, dir.path(), Enabled::Common)?;
+                let (mut run, out) = record("theirs", theirs.url());
+                let child = run
+                    .spawn()
+                    .context("cannot start the scripts against upstream")?;
+                Some((theirs, child, out))
+            }
+        };
         let (mut run_ours, out_ours) = record("ours", ours.url());
-        let other = run_theirs
-            .spawn()
-            .context("cannot start the scripts against upstream")?;
         let mine = process::run(&mut run_ours);
-        let status = wait(other)?;
+        let out_theirs = match other {
+            None => options.theirs.clone().unwrap_or_default(),
+            Some((_service, child, out)) => {
+                if !wait(child)? {
+                    bail!("the scripts against upstream failed");
+                }
+                out
+            }
+        };
         mine?;
-        if !status {
-            bail!("the scripts against upstream failed");
+        if let Some(keep) = &options.keep {
+            std::fs::create_dir_all(keep)?;
+            for (from, name) in [(&out_theirs, "theirs.json"), (&out_ours, "ours.json")] {
+                let to = keep.join(name);
+                if *from != to {
+                    std::fs::copy(from, &to)
+                        .with_context(|| format!("cannot keep {}", to.display()))?;
+                }
+            }
         }
         let (theirs, ours) = (Record::read(&out_theirs)?, Record::read(&out_ours)?);
         outcome.broken = theirs.broken.clone();
@@ -104,7 +131,11 @@ pub fn compat(options: &Options) -> Result<()> {
             .versions
             .extend(peers::versions_of_schemathesis(&venv)?);
     }
-    if options.only.is_empty() && !options.without_properties && !options.only_properties {
+    if options.only.is_empty()
+        && options.theirs.is_none()
+        && !options.without_properties
+        && !options.only_properties
+    {
         let path = build::user_clone().join("docs/compat/compat.md");
         std::fs::write(&path, report::markdown(&outcome)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -138,8 +169,12 @@ fn record(cache: &Cache, scripts: &[String]) -> Result<()> {
     let venv = peers::clients(cache)?;
     for script in scripts {
         let dir = tempfile::tempdir()?;
-        let everything = OF_EVERYTHING.contains(&script.as_str());
-        let theirs = Upstream::start(&venv, dir.path(), everything)?;
+        let enabled = if OF_EVERYTHING.contains(&script.as_str()) {
+            Enabled::Everything
+        } else {
+            Enabled::Usual
+        };
+        let theirs = Upstream::start(&venv, dir.path(), enabled)?;
         let path = build::workspace().join(format!("crates/api/tests/{script}.py"));
         let mut run = command(venv.join("bin/python").display().to_string());
         run.arg(path).arg(theirs.url()).arg(UPSTREAM);

@@ -20,7 +20,40 @@ const CLIENTS: [&str; 3] = [
 ];
 const SCHEMATHESIS: &str = "4.32.5";
 
-/// Enabled in both services; what [`here`] says is missing in ours is left out there.
+/// Which hardware types and implementations upstream's service has enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enabled {
+    /// Those that ours has, in both services: so that lists and defaults compare.
+    Common,
+    /// Those that most nodes in the field use: for recording answers.
+    Usual,
+    /// All that it has: for recording what there is.
+    Everything,
+}
+
+impl Enabled {
+    /// Of a family; an empty one stands for hardware types.
+    fn names(self, family: &str) -> Result<Vec<String>> {
+        let of = |table: &[(&str, &'static [&'static str])]| {
+            let rows = table.iter().filter(|(name, _)| *name == family);
+            rows.flat_map(|(_, names)| names.iter().copied())
+                .collect::<Vec<_>>()
+        };
+        let (usual, others) = match family {
+            "" => (TYPES.to_vec(), OTHER_TYPES.to_vec()),
+            _ => (of(INTERFACES), of(OTHER_INTERFACES)),
+        };
+        let everything = [usual.clone(), others].concat();
+        let names = match self {
+            Enabled::Common => here(family, &everything)?,
+            Enabled::Usual => usual,
+            Enabled::Everything => everything,
+        };
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// What upstream's service has enabled where its answers are recorded.
 const TYPES: &[&str] = &["fake-hardware", "ipmi", "redfish"];
 const INTERFACES: &[(&str, &[&str])] = &[
     ("bios", &["fake", "no-bios", "redfish"]),
@@ -155,15 +188,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Over a fresh database below `dir`. `everything`: with all hardware types and implementations that it has.
-    pub fn start(venv: &Path, dir: &Path, everything: bool) -> Result<Upstream> {
+    /// Over a fresh database below `dir`.
+    pub fn start(venv: &Path, dir: &Path, enabled: Enabled) -> Result<Upstream> {
         let dir = dir.join("theirs");
         for name in ["http", "tftp", "images", "master", "tmp"] {
             std::fs::create_dir_all(dir.join(name))?;
         }
         let port = free_port()?;
         let file = dir.join("ironic.conf");
-        std::fs::write(&file, settings(&dir, port, everything))?;
+        std::fs::write(&file, settings(&dir, port, enabled)?)?;
         let program = |name: &str| venv.join("bin").join(name).display().to_string();
         process::run(
             command(program("ironic-dbsync"))
@@ -195,30 +228,16 @@ impl Upstream {
 
 const DATABASE: &str = "ironic.sqlite";
 
-fn settings(dir: &Path, port: u16, everything: bool) -> String {
-    let (mut types, mut interfaces) = (TYPES.to_vec(), INTERFACES.to_vec());
-    if everything {
-        types.extend(OTHER_TYPES);
-        interfaces = OTHER_INTERFACES.to_vec();
-        interfaces.extend(INTERFACES);
-    }
-    let names = |family: &str| {
-        let of = interfaces.iter().filter(|(name, _)| *name == family);
-        of.flat_map(|(_, names)| names.iter().copied())
-            .collect::<Vec<_>>()
-            .join(",")
-    };
+fn settings(dir: &Path, port: u16, enabled: Enabled) -> Result<String> {
+    let types = enabled.names("")?.join(",");
     let mut text = format!(
         "[DEFAULT]\nauth_strategy = noauth\nhost = localhost\nmy_ip = 127.0.0.1\nrpc_transport = none\n\
-         default_network_interface = noop\ntempdir = {dir}/tmp\nenabled_hardware_types = {}\n",
-        types.join(","),
+         default_network_interface = noop\ntempdir = {dir}/tmp\nenabled_hardware_types = {types}\n",
         dir = dir.display()
     );
     for (family, _) in INTERFACES {
-        text.push_str(&format!(
-            "enabled_{family}_interfaces = {}\n",
-            names(family)
-        ));
+        let names = enabled.names(family)?.join(",");
+        text.push_str(&format!("enabled_{family}_interfaces = {names}\n"));
     }
     let dir = dir.display();
     text.push_str(&format!(
@@ -230,12 +249,12 @@ fn settings(dir: &Path, port: u16, everything: bool) -> String {
          [pxe]\ntftp_root = {dir}/tftp\nimages_path = {dir}/images\ninstance_master_path = {dir}/master\n\
          tftp_master_path = {dir}/master\n[oslo_concurrency]\nlock_path = {dir}/tmp\n"
     ));
-    text
+    Ok(text)
 }
 
 /// Those of the names that ours has, as `docs/compat/drivers.md` tells (a test keeps it true). An empty family stands for
 /// hardware types.
-fn here(family: &str, names: &[&str]) -> Result<Vec<String>> {
+fn here(family: &str, names: &[&'static str]) -> Result<Vec<&'static str>> {
     let path = crate::build::workspace().join("docs/compat/drivers.md");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -250,7 +269,7 @@ fn here(family: &str, names: &[&str]) -> Result<Vec<String>> {
             .find_map(|line| line.strip_prefix(&row(name)))
             .with_context(|| format!("{} says nothing of {family} {name}", path.display()))?;
         if !state.starts_with("missing") {
-            found.push((*name).to_owned());
+            found.push(*name);
         }
     }
     Ok(found)
@@ -281,10 +300,10 @@ impl Ours {
             service.arg("--set").arg(format!("{option}={value}"));
         };
         set("DEFAULT.host", "localhost".into());
-        let types = here("", TYPES)?;
+        let types = Enabled::Common.names("")?;
         set("DEFAULT.enabled_hardware_types", format!("{types:?}"));
-        for (family, names) in INTERFACES {
-            let names = here(family, names)?;
+        for (family, _) in INTERFACES {
+            let names = Enabled::Common.names(family)?;
             set(
                 &format!("DEFAULT.enabled_{family}_interfaces"),
                 format!("{names:?}"),

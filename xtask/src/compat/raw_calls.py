@@ -154,6 +154,7 @@ def tell(service, record):
         send(version, "PUT", f"/v1/nodes/{node}/management/boot_device", {"boot_device": "pxe", "persistent": False})
         get(f"/v1/nodes/{node}/management/boot_device")
         send(version, "PUT", f"/v1/nodes/{node}/states/secure_boot", {"target": True})
+        settle()
         send(version, "PUT", f"/v1/nodes/{node}/states/boot_mode", {"target": "bios"})
         send(version, "PUT", f"/v1/nodes/{node}/states/boot_mode", {"target": "nosuch"})
         settle()
@@ -178,20 +179,20 @@ def tell(service, record):
         provision("service", service_steps=[{"interface": "firmware", "step": "update",
                                              "args": {"settings": [{"component": "bios", "url": "http://192.0.2.1/b"}]}}])
         settle()
+        send(version, "PUT", f"/v1/nodes/{node}/maintenance", {})
         provision("abort")
         settle()
         send(version, "DELETE", f"/v1/nodes/{node}/maintenance")
         provision("rebuild")
+        settle()
+        provision("abort")
         settle()
         provision("deleted")
         settle()
         send(version, "POST", "/v1/allocations", {"resource_class": "metal3", "name": f"claim-{number}", "uuid": ident(7),
                                                     "candidate_nodes": [node], "extra": {"a": "b"}})
         record.add("raw", version, "settle", node, state=service.settle(node))
-        for _ in range(100):
-            found = service.request("GET", "/v1/allocations/" + ident(7), "1.115")[2]
-            if not isinstance(found, dict) or found.get("state") != "allocating":
-                break
+        service.matched(ident(7))
         get("/v1/allocations/" + ident(7))
         get("/v1/allocations?resource_class=metal3")
         send(version, "DELETE", "/v1/allocations/" + ident(7))

@@ -73,6 +73,18 @@ class Service:
         return f"{state}, unsettled"
 
 
+    def matched(self, allocation):
+        """Waits until an allocation was looked at, for at most twenty seconds; says what became of it."""
+        deadline = time.time() + 20
+        while True:
+            status, _, found = self.request("GET", f"/v1/allocations/{allocation}", "1.115")
+            if status != 200:
+                return f"no allocation: {status}"
+            if found["state"] != "allocating" or time.time() > deadline:
+                return found["state"]
+            time.sleep(0.05)
+
+
 class Record:
     """What was seen, step by step."""
 

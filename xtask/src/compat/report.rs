@@ -143,7 +143,8 @@ pub fn markdown(outcome: &Outcome) -> Result<String> {
         "# What the judges say\n\n\
          Written by `make compat` on {date}. The same scripts ran against upstream's own service and against ours; what the two\n\
          answered was compared member by member, with UUIDs that nobody chose, times, request ids and addresses left out.\n\
-         Differences that are allowed stand in [deviations.md](deviations.md).\n\n\
+         Differences that are allowed stand in [deviations.md](deviations.md). In both are enabled the hardware types and\n\
+         implementations that ours has ([drivers.md](drivers.md)).\n\n\
          With {}.\n\n\
          {} steps: {} the same, {} with allowed differences only, {} different.\n",
         outcome.versions.join(", "),

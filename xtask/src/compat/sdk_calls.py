@@ -211,7 +211,7 @@ def tell(service, record):
     call("set_node_power_state", node, "power on", wait=True, timeout=20)
     call("wait_for_node_power_state", node, "power on", timeout=20)
     call("wait_for_node_reservation", node, timeout=20)
-    call("set_node_provision_state", node, "manage")
+    call("set_node_provision_state", node, "manage", wait=True, timeout=20)
     call("wait_for_nodes_provision_state", [node], "manageable", timeout=20)
     call("set_node_provision_state", node, "provide", wait=True, timeout=20)
     call("set_node_provision_state", node, "nosuch")

@@ -86,7 +86,8 @@ impl Phase for Plan {
     }
 }
 
-/// Off, unless the agent is to be gone on with or the node may not be switched off.
+/// Off, unless the agent is to be gone on with or the node may not be switched off. A node whose ramdisk was not booted keeps
+/// the power that it had.
 struct AfterCleaning(&'static dyn Phase);
 
 #[async_trait]
@@ -96,7 +97,7 @@ impl Phase for AfterCleaning {
     }
 
     async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
-        let kept = cx.data.ramdisk && cx.shared.settings.fast_track.is_some();
+        let kept = !cx.data.ramdisk || cx.shared.settings.fast_track.is_some();
         if kept || cx.node.disable_power_off {
             return Ok(Look::Done);
         }

@@ -170,12 +170,8 @@ impl Phase for Done {
         if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
             return Err(error_text::store(&error));
         }
-        let now = Timestamp::now();
         cx.internal(LOOKUP_ADDRESSES, None);
-        cx.set(move |node| {
-            node.inspection_finished_at = Some(now);
-            node.last_error = None;
-        });
+        cx.set(|node| node.last_error = None);
         cx.leave_wait()?;
         cx.event(Event::Done)?;
         Ok(Outcome::Finish)

@@ -186,7 +186,13 @@ impl Phase for CollectSteps {
                 .as_ref()
                 .map(|book| &book.steps))
             {
-                Some(given) => steps::manual(kind, given, &driver, &offered)?,
+                Some(given) => {
+                    let list = steps::manual(kind, given, &driver, &offered)?;
+                    if args.get("disable_ramdisk") == Some(&true.into()) {
+                        steps::without_ramdisk(kind, &list)?;
+                    }
+                    list
+                }
                 None => steps::automated_clean(&cx.shared.settings, &driver, &offered),
             },
         };

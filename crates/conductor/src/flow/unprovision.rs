@@ -13,10 +13,35 @@ pub const UNPROVISION: Flow = Flow {
     version: 1,
     title: "tear down",
     history_type: "unprovision",
-    phases: &[&PowerOff("power-off"), &TearDown],
+    phases: &[&InstanceOff(&PowerOff("power-off")), &TearDown],
     abandon: &Abandon,
     on_failure: OnFailure::Fail,
 };
+
+/// Off, where the deploy interface is one that switches the node at all (`fake` and `noop` do not).
+struct InstanceOff(&'static dyn Phase);
+
+#[async_trait]
+impl Phase for InstanceOff {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn look(&self, cx: &mut Context) -> Result<Look, Fault> {
+        if !cx.hardware()?.deploy.uses_agent() {
+            return Ok(Look::Done);
+        }
+        self.0.look(cx).await
+    }
+
+    async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        self.0.act(cx).await
+    }
+
+    async fn expired(&self, cx: &mut Context) -> Fault {
+        self.0.expired(cx).await
+    }
+}
 
 /// Forgets the instance and goes on as cleaning.
 struct TearDown;

@@ -151,6 +151,24 @@ impl Hardware {
         self.steps(|i| i.verify_steps())
     }
 
+    /// Whether the node can be inspected; where an agent does it, its ramdisk has to boot.
+    ///
+    /// # Errors
+    /// As [`Interface::validate`].
+    pub fn validate_inspection(&self, env: &Environment, node: &Node) -> Result<(), Fault> {
+        self.inspect.validate(env, node)?;
+        if !self.inspect.uses_agent() {
+            return Ok(());
+        }
+        self.boot.validate(env, node).map_err(|fault| Fault {
+            text: format!(
+                "Insufficient information provided for managed inspection: {}",
+                fault.text
+            ),
+            ..fault
+        })
+    }
+
     /// Runs an out-of-band step; `interface` is the family that has it.
     ///
     /// # Errors

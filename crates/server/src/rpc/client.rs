@@ -60,7 +60,7 @@ impl Whom {
     fn nobody(&self) -> Fault {
         let text = match self {
             Self::Serves(_, driver, group) => format!(
-                "No valid host was found. Reason: No conductor service registered which supports driver {driver} for conductor group \"{group}\"."
+                "No valid host was found. Reason: No conductor service registered which supports driver {driver} for conductor group \"{group}\". Ensure the driver is valid and enabled."
             ),
             Self::Knows(driver) => {
                 return Fault::not_found(format!(
