@@ -243,7 +243,10 @@ impl Life {
             }
             match self.stand(step, &node, accepted, before) {
                 Stand::Done => {
-                    assert_eq!(node["last_error"], Value::Null, "after {step:?}");
+                    // `manage` out of a failure leaves it to be read
+                    if !matches!(step, Step::Manage) {
+                        assert_eq!(node["last_error"], Value::Null, "after {step:?}");
+                    }
                     return node;
                 }
                 Stand::Ask => {
