@@ -174,7 +174,7 @@ pub fn markdown(outcome: &Outcome) -> Result<String> {
             .collect();
         let _ = write!(
             text,
-            "\n## {title}\n\n{} different ones.\n\n| Step | times | same | allowed | different |\n|---|---|---|---|---|\n",
+            "\n## {title}\n\n{} of them.\n\n| Step | times | same | allowed | different |\n|---|---|---|---|---|\n",
             rows.len()
         );
         for ((_, name), tally) in rows {
