@@ -168,8 +168,9 @@ async fn restored_in_the_middle(
     let mut ended = Vec::new();
     for life in &lives {
         let name = &life.host.name;
-        let deadline = std::time::Instant::now() + PATIENCE;
-        let node = until(&format!("{name} active"), 2 * PATIENCE, async || {
+        // the first of the two says more
+        let deadline = std::time::Instant::now() + 2 * PATIENCE;
+        let node = until(&format!("{name} active"), 3 * PATIENCE, async || {
             let node = api.node(name).await;
             if std::time::Instant::now() > deadline {
                 panic!("{name} is still {node:#}\n{}", api.timeline(name).await);
