@@ -4,7 +4,7 @@
 
 XTASK := xtask/from-cache.sh cargo xtask
 
-.PHONY: help setup demo interop test kill-test bench compat tidy ramdisk tiny-image debian-image testbed-check
+.PHONY: help setup demo interop test kill-test notify-test bench compat tidy ramdisk tiny-image debian-image testbed-check
 
 help:
 	@$(XTASK) --help
@@ -24,6 +24,10 @@ test:
 # the service killed a hundred times while it deploys two hundred simulated hosts
 kill-test:
 	@$(XTASK) kill-test
+
+# notifications to a real RabbitMQ and a consumer written with oslo.messaging
+notify-test:
+	@$(XTASK) notify-test
 
 # what the service costs, against upstream's service; options: make bench BENCH=--quick
 bench:

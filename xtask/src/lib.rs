@@ -10,6 +10,7 @@ pub mod compat;
 pub mod demo;
 pub mod image;
 pub mod janitor;
+pub mod notify_test;
 pub mod postgres;
 pub mod process;
 pub mod setup;

@@ -8,7 +8,7 @@ use bessemer_ramdisk::Flavour;
 use bessemer_xtask::cache::Cache;
 use bessemer_xtask::setup::{Purpose, setup};
 use bessemer_xtask::testbed::{Run, chassis, control, namespace};
-use bessemer_xtask::{bench, build, compat, demo, image, test_run, tidy};
+use bessemer_xtask::{bench, build, compat, demo, image, notify_test, test_run, tidy};
 use clap::{Parser, Subcommand};
 
 /// Work on Bessemer: set-up, builds, demo, tests.
@@ -65,6 +65,8 @@ enum Command {
         #[arg(long, default_value_t = 20_250_101)]
         seed: u64,
     },
+    /// Send notifications to a real RabbitMQ and a consumer written with oslo.messaging, with kills and absences in between.
+    NotifyTest,
     /// Check the tree's own rules.
     Tidy,
     /// Measure what the service costs, against upstream's service in the same run.
@@ -133,6 +135,7 @@ fn run(command: Command) -> Result<ExitCode> {
             image::debian::build(&Cache::open()?)?.directory.display()
         ),
         Command::Demo(options) => return run_demo(&options),
+        Command::NotifyTest => notify_test::run()?,
         Command::Interop { accel } => {
             return run_demo(&demo::Options {
                 image: demo::Payload::Tiny,

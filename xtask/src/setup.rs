@@ -73,6 +73,11 @@ const TESTS: &[(Need, &str)] = &[
     (Program("curl"), "curl"),
     (Program("sfdisk"), "fdisk"),
     (Python("venv"), "python3-venv"),
+    // of `notify-test`
+    (
+        File("/usr/lib/rabbitmq/bin/rabbitmq-server"),
+        "rabbitmq-server",
+    ),
 ];
 
 const DEMO: &[(Need, &str)] = &[

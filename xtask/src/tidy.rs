@@ -15,7 +15,7 @@ const LEAVES: [&str; 8] = [
 ];
 
 /// Which of our crates a crate must not reach, directly or through others.
-const FORBIDDEN: [(&str, &[&str]); 8] = [
+const FORBIDDEN: [(&str, &[&str]); 9] = [
     ("api", &["drivers", "conductor", "netboot", "server"]),
     ("conductor", &["api", "server", "lab", "agent"]),
     ("drivers", &["conductor", "api", "server", "lab", "agent"]),
@@ -38,6 +38,10 @@ const FORBIDDEN: [(&str, &[&str]); 8] = [
     (
         "wire",
         &["store", "conductor", "api", "drivers", "agent", "server"],
+    ),
+    (
+        "notify",
+        &["conductor", "api", "drivers", "netboot", "server", "agent"],
     ),
     ("lab", &["store", "conductor", "api", "drivers", "server"]),
     ("netboot", &["conductor", "api", "drivers", "server"]),

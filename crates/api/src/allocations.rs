@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use bessemer_model::notification::Told;
 use bessemer_model::{Allocation, AllocationId, AllocationState, Node, Timestamp};
 use bessemer_store::{AllocationFilter, Backfill, Page};
 use http::StatusCode;
@@ -17,6 +18,7 @@ use crate::json_schema::{self, TRAIT, UUID_OR_NAME};
 use crate::listing;
 use crate::paging::{self, Paging};
 use crate::schema::is_logical_name;
+use crate::told;
 
 /// The version in which allocations got an owner.
 const OWNER_SINCE: u16 = 60;
@@ -288,16 +290,19 @@ pub async fn create(call: Call) -> Outcome {
     let location = call.url(&format!("allocations/{}", allocation.id));
     let shown = match node {
         None => {
-            call.store().create_allocation(&allocation).await?;
+            let write = call.store().create_allocation(&allocation);
+            told::created(&call, &allocation, &map, write).await?;
             call.conductor().allocate(allocation.id).await?;
             allocation
         }
         Some(node) => {
-            let done = call.store().backfill_allocation(&allocation, node.id);
-            match done.await? {
-                Backfill::Active(allocation) => allocation,
-                Backfill::Failed(_, error) => return Err(error.into()),
-            }
+            let write = async {
+                match call.store().backfill_allocation(&allocation, node.id).await? {
+                    Backfill::Active(allocation) => Ok(allocation),
+                    Backfill::Failed(_, error) => Err(ApiFault::from(error)),
+                }
+            };
+            told::created(&call, &allocation, &map, write).await?
         }
     };
     Ok(Answer::json(&Value::Object(view(&call, &shown, None))).created(location))
@@ -307,7 +312,8 @@ pub async fn patch(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     json_schema::check("", &PATCH, &body::json(&call.body)?)?;
     let patch = json_patch::read(&call)?;
-    let id = found(&call, "baremetal:allocation:update").await?.id;
+    let before = found(&call, "baremetal:allocation:update").await?;
+    let id = before.id;
     json_patch::only(&patch, &ALLOWED)?;
     for name in json_patch::values(&patch, "/name") {
         if let Some(name) = name.as_str().filter(|n| !n.is_empty())
@@ -318,15 +324,15 @@ pub async fn patch(call: Call) -> Outcome {
             )));
         }
     }
-    let after = call
-        .store()
-        .update_allocation(
-            id,
-            Arc::new(move |allocation: &mut Allocation| {
-                patched(allocation, &patch).map_err(ApiFault::into_fault)
-            }),
-        )
-        .await?;
+    let mut wanted = before.clone();
+    patched(&mut wanted, &patch)?;
+    let write = call.store().update_allocation(
+        id,
+        Arc::new(move |allocation: &mut Allocation| {
+            patched(allocation, &patch).map_err(ApiFault::into_fault)
+        }),
+    );
+    let after = told::updated(&call, &before, &wanted, write).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
 
@@ -349,9 +355,15 @@ fn patched(allocation: &mut Allocation, patch: &[json_patch::Operation]) -> Resu
 
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
-    let id = found(&call, "baremetal:allocation:delete").await?.id;
-    call.store().delete_allocation(id).await?;
+    let allocation = found(&call, "baremetal:allocation:delete").await?;
+    removed(&call, &allocation).await?;
     Ok(Answer::no_content())
+}
+
+async fn removed(call: &Call, allocation: &Allocation) -> Result<(), ApiFault> {
+    let payload = || allocation.payload().with("node_uuid", json!(allocation.node));
+    let write = call.store().delete_allocation(allocation.id);
+    Ok(told::deleted_as(call, Allocation::OBJECT, payload, write).await?)
 }
 
 /// `GET /v1/nodes/{ident}/allocation`
@@ -373,10 +385,9 @@ pub async fn get_of_node(call: Call) -> Outcome {
 pub async fn delete_of_node(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let node = call.node().await?;
-    let id = of_node(&call, &node, "baremetal:allocation:delete")
-        .await?
-        .id;
-    call.store().delete_allocation(id).await?;
+    let allocation = of_node(&call, &node, "baremetal:allocation:delete").await?;
+    let id = allocation.id;
+    removed(&call, &allocation).await?;
     call.note(node.id, format!("allocation {id} deleted"))
         .await?;
     Ok(Answer::no_content())

@@ -10,6 +10,7 @@ use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::json_patch;
 use crate::paging::{self, Paging, shown};
+use crate::told;
 use crate::schema::{Schema, object, short, uuid};
 
 const SCHEMA: Schema = Schema {
@@ -67,7 +68,7 @@ pub async fn create(call: Call) -> Outcome {
         created_at: Timestamp::now(),
         updated_at: None,
     };
-    call.store().create_chassis(&chassis).await?;
+    told::created(&call, &chassis, &map, call.store().create_chassis(&chassis)).await?;
     let location = call.url(&format!("chassis/{id}"));
     Ok(Answer::json(&Value::Object(view(&call, &chassis, None))).created(location))
 }
@@ -89,10 +90,11 @@ pub async fn patch(call: Call) -> Outcome {
             "Cannot overwrite UUID for an existing Chassis.",
         ));
     }
+    let before = chassis.clone();
     chassis.description = text(&document);
     chassis.extra = extra(&document);
     chassis.updated_at = Some(Timestamp::now());
-    call.store().update_chassis(&chassis).await?;
+    told::updated(&call, &before, &chassis, call.store().update_chassis(&chassis)).await?;
     let after = found(&call, id).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
@@ -100,8 +102,8 @@ pub async fn patch(call: Call) -> Outcome {
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let id = id(&call)?;
-    call.store()
-        .delete_chassis(id)
+    let chassis = found(&call, id).await?;
+    told::deleted(&call, &chassis, call.store().delete_chassis(id))
         .await
         .map_err(|error| match error {
             // the sentence that clients know

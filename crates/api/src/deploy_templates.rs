@@ -13,6 +13,7 @@ use crate::json_patch;
 use crate::json_schema::{self, COUNT, NAME, STEP_INTERFACES, TRAIT};
 use crate::listing;
 use crate::paging::{self, Paging};
+use crate::told;
 
 const ALLOWED: [&str; 4] = ["extra", "name", "steps", "description"];
 const LIST: [&str; 2] = ["uuid", "name"];
@@ -139,7 +140,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut template, &map)?;
-    call.store().create_deploy_template(&template).await?;
+    told::created(&call, &template, &map, call.store().create_deploy_template(&template)).await?;
     let location = call.url(&format!("deploy_templates/{}", template.id));
     Ok(Answer::json(&Value::Object(view(&call, &template, None))).created(location))
 }
@@ -149,24 +150,24 @@ pub async fn patch(call: Call) -> Outcome {
     let ident = ident(&call)?;
     let patch = json_patch::read(&call)?;
     json_patch::only(&patch, &ALLOWED)?;
-    let id = found(&call, ident).await?.id;
-    let after = call
-        .store()
-        .update_deploy_template(
-            id,
-            Arc::new(move |template: &mut DeployTemplate| {
-                patched(template, &patch).map_err(ApiFault::into_fault)
-            }),
-        )
-        .await?;
+    let before = found(&call, ident).await?;
+    let mut wanted = before.clone();
+    patched(&mut wanted, &patch)?;
+    let write = call.store().update_deploy_template(
+        before.id,
+        Arc::new(move |template: &mut DeployTemplate| {
+            patched(template, &patch).map_err(ApiFault::into_fault)
+        }),
+    );
+    let after = told::updated(&call, &before, &wanted, write).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
 
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let ident = ident(&call)?;
-    let id = found(&call, ident).await?.id;
-    call.store().delete_deploy_template(id).await?;
+    let template = found(&call, ident).await?;
+    told::deleted(&call, &template, call.store().delete_deploy_template(template.id)).await?;
     Ok(Answer::no_content())
 }
 

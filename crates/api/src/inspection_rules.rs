@@ -14,6 +14,7 @@ use crate::json_patch;
 use crate::json_schema;
 use crate::listing;
 use crate::paging::{self, Paging};
+use crate::told;
 
 const LIST: [&str; 4] = ["uuid", "priority", "phase", "description"];
 const FIELDS: [&str; 10] = [
@@ -152,7 +153,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut rule, &map)?;
-    call.store().create_inspection_rule(&rule).await?;
+    told::created(&call, &rule, &map, call.store().create_inspection_rule(&rule)).await?;
     let location = call.url(&format!("inspection_rules/{}", rule.id));
     Ok(Answer::json(&Value::Object(view(&call, &rule, None))).created(location))
 }
@@ -162,23 +163,24 @@ pub async fn patch(call: Call) -> Outcome {
     let ident = crate::args::uuid("inspection_rule_uuid", &Value::from(call.param("rule")))?;
     let patch = json_patch::read(&call)?;
     let id: InspectionRuleId = ident.parse().map_err(|_| missing(&ident))?;
-    found(&call, id).await?;
-    let after = call
-        .store()
-        .update_inspection_rule(
-            id,
-            Arc::new(move |rule: &mut InspectionRule| {
-                patched(rule, &patch).map_err(ApiFault::into_fault)
-            }),
-        )
-        .await?;
+    let before = found(&call, id).await?;
+    let mut wanted = before.clone();
+    patched(&mut wanted, &patch)?;
+    let write = call.store().update_inspection_rule(
+        id,
+        Arc::new(move |rule: &mut InspectionRule| {
+            patched(rule, &patch).map_err(ApiFault::into_fault)
+        }),
+    );
+    let after = told::updated(&call, &before, &wanted, write).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
 
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let id = id(&call)?;
-    call.store().delete_inspection_rule(id).await?;
+    let rule = found(&call, id).await?;
+    told::deleted(&call, &rule, call.store().delete_inspection_rule(id)).await?;
     Ok(Answer::no_content())
 }
 

@@ -70,6 +70,7 @@ mod shards;
 mod states;
 mod stream;
 mod timeline;
+mod told;
 mod traits;
 mod validate;
 mod vendor_passthru;

@@ -6,6 +6,7 @@ use bessemer_model::{Fault, Node};
 
 use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
+use crate::told;
 
 pub async fn set(call: Call) -> Outcome {
     let args = Args::of_body(&call, &["reason"])?;
@@ -37,17 +38,18 @@ async fn change(
     change: impl Fn(&mut Node) + Send + Sync + 'static,
 ) -> Outcome {
     let node = call.node().await?;
-    call.store()
-        .update_node(
-            node.id,
-            None,
-            false,
-            Arc::new(move |node: &mut Node| {
-                change(node);
-                Ok::<(), Fault>(())
-            }),
-            call.event(what),
-        )
-        .await?;
+    let mut after = node.clone();
+    change(&mut after);
+    let write = call.store().update_node(
+        node.id,
+        None,
+        false,
+        Arc::new(move |node: &mut Node| {
+            change(node);
+            Ok::<(), Fault>(())
+        }),
+        call.event(what),
+    );
+    told::maintained(call, &node, &after, write).await?;
     Ok(Answer::accepted())
 }

@@ -15,6 +15,7 @@ use crate::schema::{
     Convert, Schema, Type, flag, is_host_name, is_logical_name, needed, object, short, text, uuid,
 };
 use crate::versions::NODE_FIELDS;
+use crate::told;
 
 /// Members of a new node.
 pub const SCHEMA: Schema = Schema {
@@ -81,9 +82,10 @@ pub async fn create(call: Call) -> Outcome {
             format!("Cannot create node with invalid name '{name}'")
         })?;
     }
+    let given = map.clone();
     let node = build(&call, map).await?;
     let event = call.event(format!("created with driver {}", node.driver));
-    call.store().create_node(&node, event).await?;
+    told::created(&call, &node, &given, call.store().create_node(&node, event)).await?;
     let location = call.url(&format!("nodes/{}", node.id));
     Ok(nodes::shown_whole(&call, node.id).await?.created(location))
 }

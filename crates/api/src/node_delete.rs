@@ -1,15 +1,21 @@
 //! `DELETE /v1/nodes/{ident}`.
 
-use bessemer_model::ProvisionState;
+use bessemer_model::{Node, ProvisionState};
 use http::StatusCode;
 
 use crate::args::Args;
 use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
+use crate::told;
 
 pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let node = call.node().await?;
+    told::deleted(&call, &node, removed(&call, &node)).await?;
+    Ok(Answer::no_content())
+}
+
+async fn removed(call: &Call, node: &Node) -> Result<(), ApiFault> {
     if let (false, Some(instance)) = (node.maintenance, &node.instance_uuid) {
         return Err(ApiFault::conflict(format!(
             "Node {} is associated with instance {instance}.",
@@ -40,6 +46,5 @@ pub async fn delete(call: Call) -> Outcome {
             states.join(", ")
         )));
     }
-    call.store().delete_node(node.id).await?;
-    Ok(Answer::no_content())
+    Ok(call.store().delete_node(node.id).await?)
 }

@@ -22,6 +22,7 @@ use crate::node_create::{
 use crate::nodes;
 use crate::schema::{Member, Schema, flag, network_data, py_repr, py_str, text};
 use crate::versions::NODE_FIELDS;
+use crate::told;
 
 /// Root attributes that may be patched, in the order in which the refusal lists them.
 const ALLOWED: [&str; 37] = [
@@ -219,32 +220,37 @@ async fn attempt_patch(
         }
     }
     let after = patched(call, &before, document).await?;
-    let after = finish(call, &before, after, reset).await?;
-    let wanted = Arc::new(after);
-    let change: NodeChange = {
-        let wanted = Arc::clone(&wanted);
-        Arc::new(move |node: &mut Node| {
-            copy_patchable(node, &wanted);
-            Ok::<(), Fault>(())
-        })
-    };
     let mut roots: Vec<String> = patch.iter().map(Operation::root).collect();
     roots.dedup();
     let event = call.event(format!("{} patched", roots.join(", ")));
-    call.store()
-        .update_node(before.id, Some(before.revision), false, change, event)
-        .await
-        .map_err(|error| match error {
-            StoreError::Duplicate {
+    let write = async {
+        let wanted = finish(call, &before, after.clone(), reset).await?;
+        let change: NodeChange = Arc::new(move |node: &mut Node| {
+            copy_patchable(node, &wanted);
+            Ok::<(), Fault>(())
+        });
+        let written = call
+            .store()
+            .update_node(before.id, Some(before.revision), false, change, event)
+            .await;
+        match written {
+            Ok(_) => Ok(true),
+            // begun anew, so nothing is told of it
+            Err(StoreError::Changed { .. }) => Ok(false),
+            Err(StoreError::Duplicate {
                 field: "instance_uuid",
                 value,
                 ..
-            } => Failed::Fault(ApiFault::conflict(format!(
+            }) => Err(ApiFault::conflict(format!(
                 "Instance {value} is already associated with a node, it cannot be associated with this other node {}",
                 before.id
             ))),
-            other => other.into(),
-        })?;
+            Err(other) => Err(other.into()),
+        }
+    };
+    if !told::updated(call, &before, &after, write).await? {
+        return Err(Failed::Changed);
+    }
     Ok(before.id)
 }
 

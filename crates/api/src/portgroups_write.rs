@@ -17,6 +17,7 @@ use crate::json_patch::{self, Operation};
 use crate::portgroups::{find, one};
 use crate::ports_write::unlocked;
 use crate::schema::{Convert, Schema, flag, is_logical_name, needed, object, short, text, uuid};
+use crate::told;
 
 const SCHEMA: Schema = Schema {
     members: &[
@@ -102,7 +103,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut group, &map);
-    call.store().create_portgroup(&group).await?;
+    told::created(&call, &group, &map, call.store().create_portgroup(&group)).await?;
     call.store()
         .add_timeline(node.id, call.event(format!("port group {id} added")))
         .await?;
@@ -173,7 +174,7 @@ pub async fn patch(call: Call) -> Outcome {
     let old = call.node_by_ident(&before.node.to_string()).await?;
     let (node, group) = patched(&call, &old, &before, &patch).await?;
     rules(&call, &node, &before, &group).await?;
-    call.store().update_portgroup(&group).await?;
+    told::updated(&call, &before, &group, call.store().update_portgroup(&group)).await?;
     call.note(node.id, format!("port group {} patched", group.id))
         .await?;
     let after = call.store().get_portgroup(group.id).await?.unwrap_or(group);
@@ -295,7 +296,7 @@ pub async fn delete(call: Call) -> Outcome {
     let group = find(&call).await?;
     let node = call.node_by_ident(&group.node.to_string()).await?;
     unlocked(&node)?;
-    call.store().delete_portgroup(group.id).await?;
+    told::deleted(&call, &group, call.store().delete_portgroup(group.id)).await?;
     call.store()
         .add_timeline(
             node.id,

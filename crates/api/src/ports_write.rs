@@ -15,6 +15,7 @@ use crate::fault::ApiFault;
 use crate::json_patch::{self, Operation};
 use crate::ports::{find, view};
 use crate::schema::{Convert, Schema, Type, flag, needed, object, py_repr, short, text, uuid};
+use crate::told;
 
 const SCHEMA: Schema = Schema {
     members: &[
@@ -154,7 +155,9 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut port, &map);
-    call.store().create_port(&port).await.map_err(of_the_body)?;
+    told::created(&call, &port, &map, call.store().create_port(&port))
+        .await
+        .map_err(of_the_body)?;
     call.store()
         .add_timeline(node.id, call.event(format!("port {address} added")))
         .await?;
@@ -187,7 +190,9 @@ pub async fn patch(call: Call) -> Outcome {
     if let Some(group) = &group {
         membership(&call, &node, &before, &port, group, &patch)?;
     }
-    call.store().update_port(&port).await.map_err(of_the_body)?;
+    told::updated(&call, &before, &port, call.store().update_port(&port))
+        .await
+        .map_err(of_the_body)?;
     call.note(node.id, format!("port {} patched", port.address))
         .await?;
     let after = call.store().get_port(port.id).await?.unwrap_or(port);
@@ -364,16 +369,7 @@ pub async fn delete(call: Call) -> Outcome {
     let id: PortId = text.parse().map_err(|_| missing())?;
     let port = call.store().get_port(id).await?.ok_or_else(missing)?;
     let node = call.node_by_ident(&port.node.to_string()).await?;
-    unlocked(&node)?;
-    if network::keeps_vifs(&node)
-        && !node.maintenance
-        && let Some(vif) = network::current_vif(&port.internal_info)
-    {
-        return Err(ApiFault::conflict(format!(
-            "Cannot delete the port {id} as it is bound to VIF {vif} for use."
-        )));
-    }
-    call.store().delete_port(id).await?;
+    told::deleted(&call, &port, removed(&call, &node, &port)).await?;
     call.store()
         .add_timeline(
             node.id,
@@ -381,6 +377,20 @@ pub async fn delete(call: Call) -> Outcome {
         )
         .await?;
     Ok(Answer::no_content())
+}
+
+async fn removed(call: &Call, node: &Node, port: &Port) -> Result<(), ApiFault> {
+    unlocked(node)?;
+    if network::keeps_vifs(node)
+        && !node.maintenance
+        && let Some(vif) = network::current_vif(&port.internal_info)
+    {
+        return Err(ApiFault::conflict(format!(
+            "Cannot delete the port {} as it is bound to VIF {vif} for use.",
+            port.id
+        )));
+    }
+    Ok(call.store().delete_port(port.id).await?)
 }
 
 /// Ports, port groups and volumes of a node that is being worked on do not change.

@@ -14,6 +14,7 @@ use crate::json_schema::{self, COUNT, STEP_INTERFACES, TRAIT};
 use crate::listing;
 use crate::paging::{self, Paging};
 use crate::traits;
+use crate::told;
 
 /// The version in which runbooks got traits, a description and free names.
 pub const TRAITS_SINCE: u16 = 112;
@@ -209,7 +210,7 @@ pub async fn create(call: Call) -> Outcome {
         }
         runbook.owner = own;
     }
-    call.store().create_runbook(&runbook).await?;
+    told::created(&call, &runbook, &map, call.store().create_runbook(&runbook)).await?;
     let location = call.url(&format!("runbooks/{}", runbook.id));
     Ok(Answer::json(&Value::Object(view(&call, &runbook, None))).created(location))
 }
@@ -223,20 +224,18 @@ pub async fn patch(call: Call) -> Outcome {
     for policy in policies(&patch) {
         call.authorize_runbook(policy, runbook.owner.as_deref())?;
     }
+    let mut wanted = runbook.clone();
+    patched(&mut wanted, &patch)?;
     if call.policed() && json_patch::touches(&patch, "/steps") {
-        let mut after = runbook.clone();
-        patched(&mut after, &patch)?;
-        steps_authorized(&call, &after.steps)?;
+        steps_authorized(&call, &wanted.steps)?;
     }
-    let after = call
-        .store()
-        .update_runbook(
-            runbook.id,
-            Arc::new(move |runbook: &mut Runbook| {
-                patched(runbook, &patch).map_err(ApiFault::into_fault)
-            }),
-        )
-        .await?;
+    let write = call.store().update_runbook(
+        runbook.id,
+        Arc::new(move |runbook: &mut Runbook| {
+            patched(runbook, &patch).map_err(ApiFault::into_fault)
+        }),
+    );
+    let after = told::updated(&call, &runbook, &wanted, write).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }
 
@@ -245,7 +244,7 @@ pub async fn delete(call: Call) -> Outcome {
     let ident = ident(&call)?;
     let runbook = found(&call, ident).await?;
     call.authorize_runbook("baremetal:runbook:delete", runbook.owner.as_deref())?;
-    call.store().delete_runbook(runbook.id).await?;
+    told::deleted(&call, &runbook, call.store().delete_runbook(runbook.id)).await?;
     Ok(Answer::no_content())
 }
 

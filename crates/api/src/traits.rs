@@ -11,6 +11,7 @@ use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::json_schema::{self, TRAIT};
 use crate::schema::{Convert, Member, Schema, Type};
+use crate::told;
 
 /// Traits that a node may have, at most.
 const MOST: usize = 50;
@@ -111,8 +112,12 @@ async fn change(
     traits: impl Fn(&Node) -> Result<Vec<String>, Fault> + Send + Sync + 'static,
 ) -> Result<(), ApiFault> {
     let node = call.node().await?;
-    call.store()
-        .update_node(
+    let mut wanted = node.clone();
+    // what is refused is told with the traits as they are
+    if let Ok(traits) = traits(&node) {
+        wanted.traits = sorted(traits);
+    }
+    let write = call.store().update_node(
             node.id,
             None,
             false,
@@ -133,7 +138,7 @@ async fn change(
                 Ok(())
             }),
             call.event(what),
-        )
-        .await?;
+        );
+    told::updated(call, &node, &wanted, write).await?;
     Ok(())
 }

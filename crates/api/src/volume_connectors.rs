@@ -11,6 +11,7 @@ use crate::json_patch;
 use crate::paging;
 use crate::schema::{Convert, Schema, needed, object, uuid};
 use crate::volume::{self, Kind, cut};
+use crate::told;
 
 const KIND: Kind = Kind {
     name: "connectors",
@@ -112,7 +113,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut row, &map);
-    call.store().create_volume_connector(&row).await?;
+    told::created(&call, &row, &map, call.store().create_volume_connector(&row)).await?;
     call.store()
         .add_timeline(
             node.id,
@@ -145,6 +146,7 @@ pub async fn patch(call: Call) -> Outcome {
     let id = volume::id(&call, "connector", "connector_uuid")?;
     let patch = json_patch::read(&call)?;
     let mut row = found(&call, id).await?;
+    let before = row.clone();
     json_patch::only(&patch, &ALLOWED)?;
     let node = volume::patched_node(&call, row.node, &patch).await?;
     let mut document = Map::new();
@@ -159,7 +161,7 @@ pub async fn patch(call: Call) -> Outcome {
     assign(&mut row, &document);
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
-    call.store().update_volume_connector(&row).await?;
+    told::updated(&call, &before, &row, call.store().update_volume_connector(&row)).await?;
     call.note(node.id, format!("volume connector {} patched", row.id))
         .await?;
     Ok(Answer::json(&view(&call, &row, None)))
@@ -170,8 +172,11 @@ pub async fn delete(call: Call) -> Outcome {
     let id = volume::id(&call, "connector", "connector_uuid")?;
     let row = found(&call, id).await?;
     let node = call.node_by_ident(&row.node.to_string()).await?;
-    volume::removable(&node, "volume connector deletion")?;
-    call.store().delete_volume_connector(id).await?;
+    told::deleted(&call, &row, async {
+        volume::removable(&node, "volume connector deletion")?;
+        Ok::<(), ApiFault>(call.store().delete_volume_connector(id).await?)
+    })
+    .await?;
     call.store()
         .add_timeline(
             node.id,

@@ -13,6 +13,7 @@ use crate::json_patch;
 use crate::paging;
 use crate::schema::{Convert, Schema, integer, needed, object, uuid};
 use crate::volume::{self, Kind, cut};
+use crate::told;
 
 const KIND: Kind = Kind {
     name: "targets",
@@ -133,7 +134,7 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut row, &map)?;
-    call.store().create_volume_target(&row).await?;
+    told::created(&call, &row, &map, call.store().create_volume_target(&row)).await?;
     call.store()
         .add_timeline(
             node.id,
@@ -199,6 +200,7 @@ pub async fn patch(call: Call) -> Outcome {
     let id = volume::id(&call, "target", "target_uuid")?;
     let patch = json_patch::read(&call)?;
     let mut row = found(&call, id).await?;
+    let before = row.clone();
     json_patch::only(&patch, &ALLOWED)?;
     let node = volume::patched_node(&call, row.node, &patch).await?;
     let mut document = Map::new();
@@ -215,7 +217,7 @@ pub async fn patch(call: Call) -> Outcome {
     assign(&mut row, &document)?;
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
-    call.store().update_volume_target(&row).await?;
+    told::updated(&call, &before, &row, call.store().update_volume_target(&row)).await?;
     call.note(node.id, format!("volume target {} patched", row.id))
         .await?;
     Ok(Answer::json(&view(&call, &row, None)))
@@ -226,8 +228,11 @@ pub async fn delete(call: Call) -> Outcome {
     let id = volume::id(&call, "target", "target_uuid")?;
     let row = found(&call, id).await?;
     let node = call.node_by_ident(&row.node.to_string()).await?;
-    volume::removable(&node, "volume target deletion")?;
-    call.store().delete_volume_target(id).await?;
+    told::deleted(&call, &row, async {
+        volume::removable(&node, "volume target deletion")?;
+        Ok::<(), ApiFault>(call.store().delete_volume_target(id).await?)
+    })
+    .await?;
     call.store()
         .add_timeline(node.id, call.event(format!("volume target {id} removed")))
         .await?;

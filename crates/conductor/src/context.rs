@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bessemer_drivers::Hardware;
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::provision::{StateKind, transition};
 use bessemer_model::{
-    Class, Event, Fault, FaultKind, HistoryId, Node, PowerState, ProvisionState, SessionId,
-    Timestamp,
+    Class, Event, Fault, FaultKind, HistoryId, Node, PowerState, PowerTarget, ProvisionState,
+    SessionId, Timestamp,
 };
 use bessemer_store::{
     HistoryRow, NodeChange, Operation, Signal, SignalKind, TimelineEvent, TimelineSource,
@@ -59,6 +60,9 @@ pub struct Data {
     pub power_sent_at: Option<i64>,
     /// The node may not be switched off and was left on; it is restarted where it would be switched on.
     pub reset_instead: bool,
+    /// Others were told that the power is being switched to this, and not yet how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_told: Option<PowerState>,
     /// The agent was asked to switch its node off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_off_at: Option<i64>,
@@ -197,6 +201,30 @@ impl Context {
     /// When the table has no such row: a bug of the flow.
     pub fn event(&mut self, event: Event) -> Result<(), Fault> {
         self.change(move |node| apply_event(node, event))
+    }
+
+    /// Others are told of this when the outcome is saved.
+    pub fn tell(&mut self, notice: Notice) {
+        self.set(move |node| node.notice(notice.clone()));
+    }
+
+    /// Others are told that the operation switches the power, or how that ended; once each. A power change that a client asked
+    /// for is told by its own flow.
+    pub(crate) fn tell_power(&mut self, status: Status, to: PowerState) {
+        if self.operation.flow == crate::flow::POWER_FLOW {
+            return;
+        }
+        let begins = status == Status::Start;
+        if begins == (self.data.power_told == Some(to)) {
+            return;
+        }
+        self.data.power_told = begins.then_some(to);
+        let to = if to == PowerState::On {
+            PowerTarget::On
+        } else {
+            PowerTarget::Off
+        };
+        self.tell(Notice::PowerSet { status, to });
     }
 
     /// Into the wait state of the running verb, unless it is there already.
@@ -419,12 +447,18 @@ pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
         node.provision_updated_at = Some(Timestamp::now());
     }
     inspection_times(node, row.to);
+    let notice = Notice::ProvisionSet {
+        event,
+        from: node.provision_state,
+        from_target: node.target_provision_state,
+    };
     node.provision_state = row.to;
     match row.target {
         Target::Set(state) => node.target_provision_state = Some(state),
         Target::Clear => node.target_provision_state = None,
         Target::Keep => {}
     }
+    node.notice(notice);
     Ok(())
 }
 

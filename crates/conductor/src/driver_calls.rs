@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bessemer_drivers::{Hardware, Indicators, VendorMethod, VendorReply};
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::{Class, Fault, FaultKind, Node, NodeHealthFault, NodeId, Object};
 use bessemer_store::{NodeChange, StoreError};
 use serde_json::{Value, json};
 
 use crate::error_text;
-use crate::flow::DriverCall;
+use crate::flow::{CONSOLE_SET, DriverCall};
 use crate::service::Conductor;
 use crate::verbs::{api_event, known, try_submit};
 
@@ -129,8 +130,15 @@ impl Conductor {
         let asked = call.label();
         let args = serde_json::to_value(&call)
             .map_err(|e| Fault::internal(format!("a driver call does not serialise: {e}")))?;
-        let forget: NodeChange = Arc::new(|node: &mut Node| {
+        let console = matches!(call, DriverCall::Console { .. });
+        let forget: NodeChange = Arc::new(move |node: &mut Node| {
             node.last_error = None;
+            if console {
+                node.notice(Notice::Console {
+                    action: CONSOLE_SET,
+                    status: Status::Start,
+                });
+            }
             Ok(())
         });
         let flow = known("call")?;

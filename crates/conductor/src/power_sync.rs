@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bessemer_model::notification::Notice;
 use bessemer_model::{
     Fault, Node, NodeHealthFault, NodeId, PowerState, ProvisionState, SessionId, Timestamp,
     placement,
 };
-use bessemer_store::{NodeFilter, Page, StoreError, TimelineEvent, TimelineSource};
+use bessemer_store::{ConductorRow, NodeFilter, Page, StoreError, TimelineEvent, TimelineSource};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +77,37 @@ async fn rounds(
     }
 }
 
+/// The nodes that are this conductor's at the moment, by the table of conductors.
+pub(crate) struct Share {
+    alive: Vec<ConductorRow>,
+    host: String,
+}
+
+impl Share {
+    pub(crate) async fn of(shared: &Shared) -> Result<Self, StoreError> {
+        let now = Timestamp::now();
+        let mut alive = shared.store.list_conductors().await?;
+        alive.retain(|c| c.expires_at > now);
+        Ok(Self {
+            alive,
+            host: shared.settings.host.clone(),
+        })
+    }
+
+    pub(crate) fn has(&self, node: &Node) -> bool {
+        let able = self
+            .alive
+            .iter()
+            .filter(|c| {
+                c.conductor_group
+                    .eq_ignore_ascii_case(&node.conductor_group)
+                    && c.catalogue.get(&node.driver).is_some()
+            })
+            .map(|c| c.hostname.as_str());
+        placement::owner(node.id, able) == Some(self.host.as_str())
+    }
+}
+
 /// One look at every node of this conductor's share.
 async fn round(shared: &Arc<Shared>, failures: &Failures, of: Of) -> Result<(), StoreError> {
     let Some(session) = *shared
@@ -85,20 +117,7 @@ async fn round(shared: &Arc<Shared>, failures: &Failures, of: Of) -> Result<(), 
     else {
         return Ok(());
     };
-    let now = Timestamp::now();
-    let mut alive = shared.store.list_conductors().await?;
-    alive.retain(|c| c.expires_at > now);
-    let serves = |node: &Node| {
-        let able = alive
-            .iter()
-            .filter(|c| {
-                c.conductor_group
-                    .eq_ignore_ascii_case(&node.conductor_group)
-                    && c.catalogue.get(&node.driver).is_some()
-            })
-            .map(|c| c.hostname.as_str());
-        placement::owner(node.id, able) == Some(shared.settings.host.as_str())
-    };
+    let share = Share::of(shared).await?;
     let mut marker = None;
     loop {
         let page = Page {
@@ -115,7 +134,7 @@ async fn round(shared: &Arc<Shared>, failures: &Failures, of: Of) -> Result<(), 
             return Ok(());
         };
         marker = Some(last.id.to_string());
-        stream::iter(nodes.iter().filter(|n| wanted(n, of) && serves(n)))
+        stream::iter(nodes.iter().filter(|n| wanted(n, of) && share.has(n)))
             .for_each_concurrent(shared.settings.sync_power_state_workers.max(1), |node| {
                 sync(shared, failures, session, node)
             })
@@ -195,6 +214,15 @@ fn recorded_wins(node: &Node, otherwise: bool) -> bool {
     }
 }
 
+/// The recorded state becomes what was seen, and others are told when it was another.
+fn corrected(node: &mut Node, seen: Option<PowerState>) {
+    let from = node.power_state;
+    node.power_state = seen;
+    if from != seen {
+        node.notice(Notice::PowerCorrected { from });
+    }
+}
+
 async fn agree(
     shared: &Arc<Shared>,
     session: SessionId,
@@ -206,7 +234,7 @@ async fn agree(
             node.maintenance = false;
             node.maintenance_reason = None;
             node.fault = None;
-            node.power_state = Some(state);
+            corrected(node, Some(state));
             node.last_error = None;
             Ok(())
         });
@@ -237,7 +265,7 @@ async fn agree(
         }
         _ => {
             let change = Arc::new(move |node: &mut Node| {
-                node.power_state = Some(state);
+                corrected(node, Some(state));
                 Ok(())
             });
             shared
@@ -277,11 +305,11 @@ async fn failed(
     );
     let reason = text.clone();
     let change = Arc::new(move |node: &mut Node| {
-        node.power_state = None;
         node.maintenance = true;
         node.maintenance_reason = Some(reason.clone());
         node.last_error = Some(reason.clone());
         node.fault = Some(NodeHealthFault::PowerFailure);
+        corrected(node, None);
         Ok(())
     });
     shared

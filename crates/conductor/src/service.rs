@@ -15,7 +15,9 @@ use crate::engine::{Engine, Shared};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
-use crate::{allocations, error_text, forget, heartbeat, power_sync, report, vif};
+use crate::{
+    allocations, error_text, forget, heartbeat, power_sync, report, sensors, vif,
+};
 
 /// One interface of `GET /v1/nodes/{ident}/validate`.
 #[derive(Debug, Clone)]
@@ -97,11 +99,15 @@ impl Conductor {
         let engine = Engine::new(Arc::clone(&self.shared));
         let sync = tokio::spawn(power_sync::run(Arc::clone(&self.shared), stop.clone()));
         let matching = tokio::spawn(allocations::run(Arc::clone(&self.shared), stop.clone()));
+        let sampling = tokio::spawn(sensors::run(Arc::clone(&self.shared), stop.clone()));
         let forgetting = tokio::spawn(forget::run(Arc::clone(&self.shared), stop.clone()));
         let ended = engine.run(stop.clone()).await;
         stop.cancel();
         if let Err(error) = forgetting.await {
             tracing::error!(%error, "the clean-up of old rows ended badly");
+        }
+        if let Err(error) = sampling.await {
+            tracing::error!(%error, "the samples of sensors ended badly");
         }
         if let Err(error) = matching.await {
             tracing::error!(%error, "the matching of allocations ended badly");

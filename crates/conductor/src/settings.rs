@@ -59,6 +59,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// `[conductor] heartbeat_timeout`: a session that was not renewed for so long is dead and its work is taken over.
     pub heartbeat_timeout: Duration,
+    /// Samples of nodes' sensors.
+    pub sensors: crate::SensorSettings,
     /// `[conductor] sync_power_state_interval`; zero = off.
     pub sync_power_state_interval: Duration,
     /// `[conductor] sync_power_state_workers`: BMCs asked at once by the power sync.
@@ -195,6 +197,7 @@ impl Settings {
             conductor_group: String::new(),
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(8),
+            sensors: crate::SensorSettings::default(),
             sync_power_state_interval: Duration::from_secs(120),
             sync_power_state_workers: 8,
             check_allocations_interval: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bessemer_drivers::{BootParams, RamdiskKind};
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::provision::{StateKind, transition, verb};
 use bessemer_model::{
     Class, Event, Fault, FaultKind, Node, NodeId, OperationId, PowerState, PowerTarget,
@@ -744,6 +745,7 @@ pub async fn power(
     let change: NodeChange = Arc::new(move |node: &mut Node| {
         node.target_power_state = Some(ends_in);
         node.last_error = None;
+        node.notice(power_set(target));
         Ok(())
     });
     let args = json!({"target": target.as_str(), "timeout": timeout});
@@ -756,6 +758,14 @@ pub async fn power(
         change,
     )
     .await
+}
+
+/// That a power change begins.
+pub(crate) fn power_set(to: PowerTarget) -> Notice {
+    Notice::PowerSet {
+        status: Status::Start,
+        to,
+    }
 }
 
 /// A correction by power sync: the hardware shall be as the node's row says.
@@ -774,6 +784,7 @@ pub(crate) async fn correct_power(
     };
     let change: NodeChange = Arc::new(move |node: &mut Node| {
         node.target_power_state = Some(wanted);
+        node.notice(power_set(target));
         Ok(())
     });
     submit(

@@ -44,10 +44,12 @@ pub use load::{Base, ENV_PREFIX, Sources};
 pub use reference::{example, reference};
 pub use sections::{
     Agent, Api, Conductor, Config, Database, Defaults, Deploy, Dhcp, Fake, Healthcheck, Ipmi,
-    KeystoneAuthtoken, Log, Netboot, OsloPolicy, Pxe, Ssl,
+    KeystoneAuthtoken, Log, Netboot, Notifications, OsloMessagingNotifications,
+    OsloMessagingRabbit, OsloPolicy, Pxe, SensorData, Ssl,
 };
 pub use types::{
-    AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat, TlsVersion,
+    AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat, NotificationDriver,
+    NotificationLevel, TlsVersion,
 };
 pub use value::OptionInfo;
 

@@ -79,8 +79,38 @@ words! {
     DhcpProvider { Builtin = "builtin", None = "none" }
 }
 words! {
+    /// The least important notifications that are sent.
+    NotificationLevel { Debug = "debug", Info = "info", Warning = "warning", Error = "error", Critical = "critical" }
+}
+words! {
+    /// How notifications go to the message bus.
+    NotificationDriver { Messagingv2 = "messagingv2", Noop = "noop" }
+}
+words! {
     /// How log lines look.
     LogFormat { Text = "text", Json = "json" }
+}
+
+impl OptionValue for Vec<NotificationDriver> {
+    fn kind() -> String {
+        format!("list of {}", NotificationDriver::kind())
+    }
+    fn from_toml(value: &Spanned<DeValue<'_>>) -> Result<Self, Bad> {
+        Vec::<String>::from_toml(value)?
+            .iter()
+            .map(|word| NotificationDriver::from_text(word))
+            .collect()
+    }
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        Vec::<String>::from_text(text)?
+            .iter()
+            .map(|word| NotificationDriver::from_text(word))
+            .collect()
+    }
+    fn show(&self) -> Option<String> {
+        let words: Vec<String> = self.iter().map(|d| d.as_str().to_owned()).collect();
+        words.show()
+    }
 }
 
 /// A pretended duration of the fake interfaces: seconds, or `min,max` for a random one between.

@@ -15,6 +15,7 @@ use crate::completion::SetupStatus;
 use crate::crypto::{CipherSuite, SessionKeys};
 use crate::message::{CONSOLE, Reply, Request};
 use crate::packet::{Packet, payload, seal, setup};
+use crate::sensor::{Reading, Sensor};
 use crate::rakp::{Handshake, OpenSessionRequest, OpenSessionResponse, Rakp1, Rakp2, RakpCode};
 
 const CONSOLE_ID: u32 = 0x1122_3344;
@@ -55,6 +56,12 @@ pub fn fuzz_answers(data: &[u8]) {
     drop(DeviceId::parse(data));
     let _ = BootOptions::parse(data);
     let _ = ChannelCapabilities::parse(data);
+    if let Ok(Some(sensor)) = Sensor::parse(data)
+        && let Ok(reading) = Reading::parse(data)
+    {
+        let _ = (sensor.value(reading), sensor.tolerance(), reading.crossed());
+        let _ = (sensor.normal(), sensor.thresholds(), sensor.hysteresis(), sensor.range());
+    }
 }
 
 /// What a client in a session does with a datagram, and with a message that came in a valid one.

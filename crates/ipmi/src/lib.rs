@@ -21,6 +21,7 @@ mod message;
 mod packet;
 mod privilege;
 mod rakp;
+mod sensor;
 mod window;
 mod wire;
 
@@ -33,6 +34,7 @@ pub use crypto::CipherSuite;
 pub use error::{AuthenticationFailure, Class, Error};
 pub use message::Response;
 pub use privilege::Privilege;
+pub use sensor::{Reading, Sensor, THRESHOLDS};
 
 /// UDP port of IPMI over LAN, the primary RMCP port (section 13.1.2).
 pub const PORT: u16 = 623;

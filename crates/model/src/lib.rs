@@ -16,6 +16,7 @@ mod inventory;
 mod masking;
 pub mod network;
 mod node;
+pub mod notification;
 pub mod placement;
 mod port;
 mod portgroup;

@@ -1,6 +1,7 @@
 //! A node: one bare-metal server under management.
 
 use crate::provision::ProvisionState;
+use crate::notification::{Notice, Noticed};
 use crate::{ChassisId, Interfaces, NodeId, Object, PowerState, Timestamp};
 
 /// `fault`: why maintenance was set by the service itself.
@@ -100,6 +101,9 @@ pub struct Node {
     pub inspection_finished_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
+
+    /// What a change does to the node that others are told of; empty in a node that was read, and not stored.
+    pub notices: Vec<Noticed>,
 }
 
 impl Node {
@@ -160,7 +164,13 @@ impl Node {
             inspection_finished_at: None,
             created_at: now,
             updated_at: None,
+            notices: Vec::new(),
         }
+    }
+
+    /// Others are told of this, of the node as it is now, when the change that makes it is stored.
+    pub fn notice(&mut self, notice: Notice) {
+        self.notices.push(Noticed::of(self, notice));
     }
 
     /// How messages name the node: its name when it has one, and always the id.

@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod database;
 mod metrics;
+pub mod notifications;
 pub mod rpc;
 pub mod serve;
 pub mod wiring;

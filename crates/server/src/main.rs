@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bessemer_config::{Base, Config, ENV_PREFIX, Sources};
 use bessemer_server::database::{self, DbCommand};
+use bessemer_server::notifications::{self, NotificationsCommand};
 use bessemer_server::serve;
 use clap::{Args, Parser, Subcommand};
 
@@ -35,6 +36,9 @@ enum Command {
     /// Backs the database up, restores, upgrades and checks it, and manages the keys of its secrets.
     #[command(subcommand)]
     Db(DbCommand),
+    /// Shows what notifications wait or were given up, and sends them again.
+    #[command(subcommand)]
+    Notifications(NotificationsCommand),
     /// Asks a running service about a node.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -173,6 +177,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             out,
             overwrite,
         }) => import(&file, out, overwrite),
+        Command::Notifications(command) => {
+            let which = command.which();
+            let sources = sources(Base::Plain, which.config.clone(), which.set.clone());
+            let config = Config::load(&sources)?;
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("the runtime")?
+                .block_on(notifications::run(&command, &config))
+        }
         Command::Node(command) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -52,6 +52,7 @@ async fn respond(store: &Store, conductor: Option<&Conductor>) -> Response<Body>
 
 async fn text(store: &Store, conductor: Option<&Conductor>) -> anyhow::Result<String> {
     let figures = store.figures().await.context("the database")?;
+    let receivers = store.receivers().await.context("the database")?;
     let mut registry = Registry::with_prefix("bessemer");
     if let Some(conductor) = conductor {
         conductor.metrics().register(&mut registry);
@@ -74,6 +75,22 @@ async fn text(store: &Store, conductor: Option<&Conductor>) -> anyhow::Result<St
         "operations_open",
         "Operations that have not ended, by flow and status",
         open,
+    );
+    let messages = Family::<Labels<2>, Gauge>::default();
+    for row in receivers {
+        for (state, count) in [
+            ("waiting", row.waiting),
+            ("dead", row.dead),
+            ("dropped", row.dropped),
+        ] {
+            let labels = [("receiver", row.receiver.clone()), ("state", state.to_owned())];
+            messages.get_or_create(&labels).set(count);
+        }
+    }
+    registry.register(
+        "notifications",
+        "Notifications that wait for their receiver, were given up, and were dropped so far",
+        messages,
     );
     let due = Gauge::<i64>::default();
     due.set(figures.due);

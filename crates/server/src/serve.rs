@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::calls::InProcess;
 use crate::rpc::{self, Identity, Routed};
-use crate::{metrics, wiring};
+use crate::{metrics, notifications, wiring};
 
 /// Log to standard error, as `[log]` says.
 ///
@@ -169,6 +169,15 @@ impl Server {
         let stop = CancellationToken::new();
         let stop_api = CancellationToken::new();
         let mut parts = JoinSet::new();
+        if roles.contains(&Role::Conductor)
+            && let Some(sender) = notifications::sender(&config, &store)?
+        {
+            let stop = stop_api.clone();
+            parts.spawn(async move {
+                sender.run(stop).await;
+                ("sender of notifications", Ok(()))
+            });
+        }
         let mut conductor = None;
         if roles.contains(&Role::Conductor) {
             let mut settings = wiring::conductor(&config);

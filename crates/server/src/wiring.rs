@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bessemer_conductor::inspection::hooks::{AddPorts, HookSettings, KeepPorts};
 use bessemer_conductor::inspection::rules::MaskSecrets;
-use bessemer_conductor::{CleaningSource, InspectionSettings, LesseeSource, Settings};
+use bessemer_conductor::{
+    CleaningSource, InspectionSettings, LesseeSource, SensorSettings, Settings,
+};
 use bessemer_config::{Config, FakeDelay};
 use bessemer_drivers::{Bmcs, Drivers, Environment, RedfishBmcs, RedfishSettings};
 use bessemer_ipmi::{CipherSuite, Timing};
@@ -103,6 +105,21 @@ pub fn conductor(config: &Config) -> Settings {
     settings.node_history_cleanup_batch_count = c.node_history_cleanup_batch_count;
     settings.node_history_minimum_age =
         Duration::from_secs(u64::from(c.node_history_minimum_days) * 86_400);
+    let s = &config.sensor_data;
+    settings.sensors = SensorSettings {
+        // nobody would get them
+        interval: if s.send_sensor_data && crate::notifications::has_receivers(config) {
+            s.interval
+        } else {
+            Duration::ZERO
+        },
+        workers: usize::try_from(s.workers).unwrap_or(4),
+        wait_timeout: or_for_ever(s.wait_timeout),
+        data_types: s.data_types.iter().map(|kind| kind.to_lowercase()).collect(),
+        undeployed_too: s.enable_for_undeployed_nodes,
+        of_conductor: s.enable_for_conductor,
+        of_nodes: s.enable_for_nodes,
+    };
     settings.poweroff_in_cleanfail = c.poweroff_in_cleanfail;
     settings.erase_devices_priority = config.deploy.erase_devices_priority.map(Into::into);
     settings.erase_devices_metadata_priority = config
@@ -308,6 +325,7 @@ pub fn store(config: &Config) -> anyhow::Result<bessemer_store::Settings> {
         readers: config.database.max_pool_size,
         busy_timeout: config.database.sqlite_max_wait_for_retry,
         secrets: Arc::new(keys(config)?),
+        outbox: crate::notifications::outbox(config)?,
         probe: None,
     })
 }

@@ -62,6 +62,11 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         "strangers",
         include_str!("../migrations/sqlite/0016_strangers.sql"),
     ),
+    (
+        17,
+        "outbox",
+        include_str!("../migrations/sqlite/0017_outbox.sql"),
+    ),
 ];
 pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     (
@@ -103,6 +108,11 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         16,
         "strangers",
         include_str!("../migrations/postgres/0016_strangers.sql"),
+    ),
+    (
+        17,
+        "outbox",
+        include_str!("../migrations/postgres/0017_outbox.sql"),
     ),
 ];
 
@@ -232,6 +242,7 @@ impl Db {
             inner,
             statements: Arc::clone(&self.statements),
             keys: Arc::clone(&self.keys),
+            telling: None,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::node_list::{LISTED, conditions};
 use crate::secrets::{self, Keys};
 use crate::sql::{Connection, Cursor, Row, ToValue, Value, args, placeholders};
 use crate::store::{Store, Wakes};
-use crate::timeline;
+use crate::{outbox, timeline};
 use crate::{
     NodeChange, NodeFilter, Page, ShardCount, StoreError, TimelineEvent, TimelineSource, document,
 };
@@ -40,6 +40,7 @@ macro_rules! node_columns {
             Ok(Node {
                 $($field: cursor.take()?,)*
                 interfaces: read_interfaces(cursor)?,
+                notices: Vec::new(),
             })
         }
 
@@ -315,6 +316,7 @@ pub(crate) async fn apply(
             data: None,
         });
     }
+    let notices = std::mem::take(&mut after.notices);
     let mut columns = changed_columns(Some(&before), &after);
     if !columns.is_empty() {
         // A lease alone, which is only a view, raises neither.
@@ -367,6 +369,7 @@ pub(crate) async fn apply(
     if let Some(event) = state_event {
         timeline::insert(connection, after.id, &[event]).await?;
     }
+    outbox::node_changed(connection, &after, &notices).await?;
     Ok(after)
 }
 
@@ -438,6 +441,7 @@ impl Store {
             let (node, events) = (Arc::clone(&node), Arc::clone(&events));
             Box::pin(async move {
                 insert(tx, &node).await?;
+                outbox::node_changed(tx, &node, &[]).await?;
                 timeline::insert(tx, node.id, &events).await
             })
         })

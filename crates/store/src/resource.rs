@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bessemer_model::notification::Told;
 use bessemer_model::{Fault, Timestamp};
 
 use crate::Page;
+use crate::outbox;
 use crate::StoreError;
 use crate::failure::Failure;
 use crate::list::{Conditions, Listed, page_rows};
@@ -15,7 +17,7 @@ use crate::sql::{Connection, Row, ToValue, Value, placeholders};
 pub type Change<T> = Arc<dyn Fn(&mut T) -> Result<(), Fault> + Send + Sync>;
 
 /// A row of such a table.
-pub(crate) trait Resource: Sized + Clone + PartialEq {
+pub(crate) trait Resource: Sized + Clone + PartialEq + Told {
     const LISTED: Listed;
     /// As it begins a sentence.
     const WHAT: &'static str;
@@ -123,6 +125,7 @@ pub(crate) async fn insert<T: Resource>(
         .execute(sql, row.values())
         .await
         .map_err(|failure| duplicate(failure, row))?;
+    outbox::stored(connection, row);
     Ok(())
 }
 
@@ -203,6 +206,7 @@ pub(crate) async fn update<T: Resource>(
     let mut after = before.clone();
     change(&mut after).map_err(Failure::from)?;
     if after == before {
+        outbox::stored(connection, &after);
         return Ok(after);
     }
     after.set_updated_at(Timestamp::now());
@@ -222,6 +226,7 @@ pub(crate) async fn update<T: Resource>(
         .execute(sql, values)
         .await
         .map_err(|failure| duplicate(failure, &after))?;
+    outbox::stored(connection, &after);
     Ok(after)
 }
 

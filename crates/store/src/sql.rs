@@ -22,6 +22,7 @@ use sqlx::{
 };
 
 use crate::failure::Failure;
+use crate::outbox::Telling;
 use crate::reader::{self, OwnedRow, Readers};
 use crate::secrets::Keys;
 use crate::{BootKind, OperationStatus, SignalKind, StoreError, TimelineSource};
@@ -285,6 +286,8 @@ pub(crate) struct Connection {
     pub(crate) statements: Arc<AtomicU64>,
     /// What secrets of nodes are read and written with.
     pub(crate) keys: Arc<Keys>,
+    /// What the command that runs on it tells others.
+    pub(crate) telling: Option<Telling>,
 }
 
 pub(crate) enum Inner {

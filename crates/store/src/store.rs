@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::PgListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::db::{Db, Engine, Schema};
@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::session::KeptConductors;
 use crate::sql::Connection;
 use crate::writer::write_postgres;
+use crate::outbox::{OutboxSettings, Telling, telling};
 use crate::{Point, Settings, StoreError, WriteProbe};
 
 /// A handle on the database; cheap to clone. The methods stand in the file of what they are about:
@@ -27,6 +28,8 @@ struct Shared {
     db: Db,
     busy_timeout: Duration,
     probe: Option<Arc<dyn WriteProbe>>,
+    outbox: Option<Arc<OutboxSettings>>,
+    outbox_wake: Notify,
     changes: watch::Sender<u64>,
     listening: Mutex<Option<Listening>>,
     conductors: KeptConductors,
@@ -87,6 +90,8 @@ impl Store {
                 db,
                 busy_timeout: settings.busy_timeout,
                 probe: settings.probe.clone(),
+                outbox: settings.outbox.clone(),
+                outbox_wake: Notify::new(),
                 changes,
                 listening: Mutex::new(listening),
                 conductors: KeptConductors::default(),
@@ -148,6 +153,14 @@ impl Store {
         self.shared.host.get_or_init(|| hostname.to_owned());
     }
 
+    pub(crate) fn outbox(&self) -> Option<&OutboxSettings> {
+        self.shared.outbox.as_deref()
+    }
+
+    pub(crate) fn outbox_wake(&self) -> &Notify {
+        &self.shared.outbox_wake
+    }
+
     pub(crate) fn kept_conductors(&self) -> &KeptConductors {
         &self.shared.conductors
     }
@@ -174,6 +187,8 @@ impl Store {
         if let Some(probe) = &shared.probe {
             probe.at(name, Point::BeforeWrite).await;
         }
+        let told = shared.outbox.as_ref().map(Telling::present);
+        let command = telling(told.clone(), command);
         let value = match &shared.db.engine {
             Engine::Sqlite { writer, .. } => {
                 let changes = shared.changes.clone();
@@ -201,6 +216,12 @@ impl Store {
                 value
             }
         };
+        if let Some(told) = &told {
+            told.committed();
+            if told.wrote.load(Ordering::Acquire) {
+                shared.outbox_wake.notify_waiters();
+            }
+        }
         if let Some(probe) = &shared.probe {
             probe.at(name, Point::AfterCommit).await;
         }

@@ -83,6 +83,7 @@ fn settings(connection: String) -> Settings {
         readers: 4,
         busy_timeout: Duration::from_secs(20),
         secrets: std::sync::Arc::default(),
+        outbox: None,
         probe: None,
     }
 }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub busy_timeout: Duration,
     /// What secrets of nodes are encrypted with at rest.
     pub secrets: Arc<crate::Keys>,
+    /// What others are told, and to whom; `None` = nobody is told anything.
+    pub outbox: Option<Arc<crate::OutboxSettings>>,
     /// Only for tests: called before and after every stored write.
     pub probe: Option<Arc<dyn WriteProbe>>,
 }

@@ -87,6 +87,7 @@ impl SqliteWriter {
             inner: Inner::Sqlite(connection),
             statements,
             keys,
+            telling: None,
         };
         let task = tokio::spawn(write_until_closed(connection, waiting));
         Self {
@@ -323,6 +324,7 @@ where
         inner: Inner::Postgres(transaction),
         statements: Arc::clone(statements),
         keys: Arc::clone(keys),
+        telling: None,
     };
     // Dropping the connection on the way out, also by an error, rolls back.
     let value = command(&mut connection).await?;

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 #[allow(clippy::indexing_slicing)]
 mod compare;
 
-use compare::{Reply, Teller, ask, differences, golden, request};
+pub use compare::golden;
+use compare::{Reply, Teller, ask, differences, request};
 
 /// Implementations that upstream has and this version has not, with the issue that brings them.
 #[rustfmt::skip]
@@ -61,7 +62,7 @@ const TYPES: [&str; 6] = [
 
 pub struct Service {
     router: axum::Router,
-    store: Store,
+    pub store: Store,
     stop: CancellationToken,
     conductor: tokio::task::JoinHandle<Result<(), bessemer_store::StoreError>>,
     _database: bessemer_store::testing::Database,
@@ -73,6 +74,14 @@ impl Service {
     }
 
     async fn over(database: bessemer_store::testing::Database) -> Self {
+        Self::with(database, |_| {}).await
+    }
+
+    /// With settings that `adjust` has changed last.
+    pub async fn with(
+        database: bessemer_store::testing::Database,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::dev();
         config.default.host = "localhost".into();
         config.default.enabled_hardware_types = TYPES.map(str::to_owned).to_vec();
@@ -85,7 +94,12 @@ impl Service {
         config.conductor.sync_power_state_interval = Duration::ZERO;
         config.redfish.firmware_update_status_interval = Duration::from_millis(500);
         config.redfish.raid_config_status_interval = Duration::from_millis(500);
-        let store = Store::open(&database.settings).await.unwrap();
+        adjust(&mut config);
+        let settings = bessemer_store::Settings {
+            outbox: bessemer_server::notifications::outbox(&config).unwrap(),
+            ..database.settings.clone()
+        };
+        let store = Store::open(&settings).await.unwrap();
         let conductor = Conductor::new(
             store.clone(),
             wiring::drivers(&config).unwrap(),
@@ -127,6 +141,12 @@ impl Service {
 
     pub async fn get(&self, path: &str) -> Reply {
         let step = json!({"method": "GET", "path": path, "version": "1.115"});
+        ask(&self.router, request(&step, "localhost")).await
+    }
+
+    /// Without a body.
+    pub async fn request(&self, method: &str, path: &str) -> Reply {
+        let step = json!({"method": method, "path": path, "version": "1.115"});
         ask(&self.router, request(&step, "localhost")).await
     }
 

@@ -16,6 +16,7 @@ mod interventions;
 mod kill;
 mod life;
 mod many;
+mod notifications;
 mod restore;
 mod takeover;
 mod watching;

@@ -168,6 +168,13 @@ const OF_EVERYTHING: [&str; 3] = ["record_drivers", "record_members", "record_ve
 fn record(cache: &Cache, scripts: &[String]) -> Result<()> {
     let venv = peers::clients(cache)?;
     for script in scripts {
+        let path = build::workspace().join(format!("crates/api/tests/{script}.py"));
+        if script == "record_notifications" {
+            // starts the service itself, with a driver of its own on the notification bus
+            let mut run = command(venv.join("bin/python").display().to_string());
+            process::run(run.arg(path).arg(&venv).arg(UPSTREAM))?;
+            continue;
+        }
         let dir = tempfile::tempdir()?;
         let enabled = if OF_EVERYTHING.contains(&script.as_str()) {
             Enabled::Everything
@@ -175,7 +182,6 @@ fn record(cache: &Cache, scripts: &[String]) -> Result<()> {
             Enabled::Usual
         };
         let theirs = Upstream::start(&venv, dir.path(), enabled)?;
-        let path = build::workspace().join(format!("crates/api/tests/{script}.py"));
         let mut run = command(venv.join("bin/python").display().to_string());
         run.arg(path).arg(theirs.url()).arg(UPSTREAM);
         if script == "record_networks" {

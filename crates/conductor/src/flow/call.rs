@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use bessemer_drivers::VendorReply;
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::{Class, Fault, Object};
 use bessemer_store::TimelineSource;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,19 @@ impl DriverCall {
     /// A second call after an unseen end could do harm.
     fn once(&self) -> bool {
         matches!(self, Self::Vendor { .. })
+    }
+}
+
+/// Action of the notifications of a console that is switched on or off.
+pub(crate) const CONSOLE_SET: &str = "console_set";
+
+/// Others are told of a console's failure.
+pub(super) fn tell_failure(cx: &mut Context) {
+    if cx.operation.flow == CALL.name && matches!(wanted(cx), Ok(DriverCall::Console { .. })) {
+        cx.tell(Notice::Console {
+            action: CONSOLE_SET,
+            status: Status::Error,
+        });
     }
 }
 
@@ -160,6 +174,7 @@ impl Phase for Call {
         let env = cx.shared.environment.clone();
         cx.guard()?;
         let node = cx.node.clone();
+        let mut end = None;
         match &call {
             DriverCall::BootMode { mode } => {
                 hardware.management.set_boot_mode(&env, &node, mode).await?;
@@ -184,6 +199,10 @@ impl Phase for Call {
                 cx.set(move |node| {
                     effects.apply(node);
                     node.console_enabled = enabled;
+                });
+                end = Some(Notice::Console {
+                    action: CONSOLE_SET,
+                    status: Status::End,
                 });
             }
             DriverCall::AttachMedia { device, image_url } => {
@@ -216,6 +235,9 @@ impl Phase for Call {
         }
         cx.note(TimelineSource::Bmc, format!("{}: done", call.label()));
         cx.set(|node| node.last_error = None);
+        if let Some(notice) = end {
+            cx.tell(notice);
+        }
         Ok(Outcome::Finish)
     }
 }

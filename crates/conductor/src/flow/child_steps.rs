@@ -446,6 +446,7 @@ async fn switch(cx: &Context, node: &Node, target: PowerTarget) -> Result<(), Fa
     let wanted = target.ends_in();
     let change: NodeChange = Arc::new(move |node: &mut Node| {
         node.target_power_state = Some(wanted);
+        node.notice(crate::verbs::power_set(target));
         Ok(())
     });
     let text = format!("{} by node {}", target.as_str(), cx.node.label());

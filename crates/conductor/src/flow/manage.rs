@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bessemer_drivers::{DriverStep, StepCall, StepResult};
+use bessemer_model::notification::Notice;
 use bessemer_model::{Event, Fault, Object};
 use bessemer_store::TimelineSource;
 
@@ -33,6 +34,7 @@ impl Phase for VerifyPower {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
+        let before = cx.node.power_state;
         let state = cx.read_power().await.map_err(|fault| Fault {
             text: format!(
                 "Failed to get power state for node {}. Error: {}",
@@ -42,10 +44,15 @@ impl Phase for VerifyPower {
         })?;
         cx.note(TimelineSource::Bmc, format!("the BMC answers: {state}"));
         hardware_tables::learn(cx).await?;
-        if steps(cx)?.is_empty() {
-            return done(cx);
+        let outcome = if steps(cx)?.is_empty() {
+            done(cx)?
+        } else {
+            Outcome::Done
+        };
+        if before != Some(state) {
+            cx.tell(Notice::PowerCorrected { from: before });
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }
 

@@ -20,13 +20,17 @@ mod run_steps;
 mod service;
 mod unprovision;
 
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::provision::StateKind;
 use bessemer_model::{Event, Fault, NodeHealthFault};
 
 use crate::context::Context;
 use crate::outcome::Phase;
 
-pub(crate) use call::DriverCall;
+/// Name of the flow of a power change that a client asked for.
+pub(crate) const POWER_FLOW: &str = "power";
+
+pub(crate) use call::{CONSOLE_SET, DriverCall};
 pub use child_steps::tell_parent;
 pub use clean::is_automated_clean_wanted;
 pub use reserved::Reboot;
@@ -113,14 +117,25 @@ impl Flow {
         let Some(abandoned) = cx.data.abandoned.clone() else {
             return Ok(());
         };
+        if let Some(to) = cx.data.power_told {
+            cx.tell_power(Status::Error, to);
+        }
         cx.set(|node| {
             node.clean_step.clear();
             node.deploy_step.clear();
             node.service_step.clear();
         });
         match self.on_failure {
-            OnFailure::Power => cx.set(|node| node.target_power_state = None),
-            OnFailure::LastError => {}
+            OnFailure::Power => {
+                cx.set(|node| node.target_power_state = None);
+                if let Ok(to) = power::target(cx) {
+                    cx.tell(Notice::PowerSet {
+                        status: Status::Error,
+                        to,
+                    });
+                }
+            }
+            OnFailure::LastError => call::tell_failure(cx),
             OnFailure::Fail | OnFailure::FailWith(_) => {
                 let kind = cx.node.provision_state.kind();
                 // There is no failure of a hold: only the operator ends it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bessemer_model::notification::{Notice, Status};
 use bessemer_model::{Fault, PowerState, PowerTarget, Timestamp};
 use bessemer_store::TimelineSource;
 
@@ -12,7 +13,7 @@ use crate::context::Context;
 use crate::outcome::{Look, Outcome, Phase, Wait};
 
 pub const POWER: Flow = Flow {
-    name: "power",
+    name: super::POWER_FLOW,
     version: 1,
     title: "power change",
     history_type: "power",
@@ -27,7 +28,7 @@ pub const POWER: Flow = Flow {
     on_failure: OnFailure::Power,
 };
 
-fn target(cx: &Context) -> Result<PowerTarget, Fault> {
+pub(super) fn target(cx: &Context) -> Result<PowerTarget, Fault> {
     cx.operation
         .args
         .get("target")
@@ -179,11 +180,16 @@ impl Phase for Done {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        let state = target(cx)?.ends_in();
+        let to = target(cx)?;
+        let state = to.ends_in();
         cx.set(move |node| {
             node.power_state = Some(state);
             node.target_power_state = None;
             node.last_error = None;
+            node.notice(Notice::PowerSet {
+                status: Status::End,
+                to,
+            });
         });
         cx.note(TimelineSource::State, format!("power state is {state}"));
         Ok(Outcome::Finish)

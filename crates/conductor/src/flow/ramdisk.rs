@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_drivers::{BootParams, Persistence, RamdiskKind};
+use bessemer_model::notification::Status;
 use bessemer_model::provision::StateKind;
 use bessemer_model::{Event, Fault, FaultKind, NodeHealthFault, PowerState, Timestamp};
 use bessemer_store::{BootKind, BootRow, TimelineSource};
@@ -21,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What the shared power phases bring about.
 pub async fn look_power(cx: &mut Context, wanted: PowerState) -> Result<Look, Fault> {
     if cx.read_power().await? == wanted {
+        if cx.data.power_told == Some(wanted) {
+            cx.tell_power(Status::End, wanted);
+        }
         return Ok(Look::Done);
     }
     match cx.data.power_sent_at {
@@ -49,6 +53,7 @@ pub async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fa
     let hardware = cx.hardware()?;
     cx.guard()?;
     let env = cx.shared.environment.clone();
+    cx.tell_power(Status::Start, wanted);
     match wanted {
         PowerState::On => hardware.power.power_on(&env, &cx.node).await?,
         _ => hardware.power.power_off(&env, &cx.node).await?,
@@ -57,11 +62,13 @@ pub async fn send_power(cx: &mut Context, wanted: PowerState) -> Result<bool, Fa
     cx.note(TimelineSource::Bmc, format!("{wanted} sent"));
     if hardware.power.is_simulated() {
         cx.set(move |node| node.power_state = Some(wanted));
+        cx.tell_power(Status::End, wanted);
         return Ok(true);
     }
     // Most boards are there within a moment; a short look saves a round through the store.
     for _ in 0..4 {
         if cx.read_power().await? == wanted {
+            cx.tell_power(Status::End, wanted);
             return Ok(true);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -82,22 +82,12 @@ pub const ABSENT: &[(&str, &str, &str)] = &[
     ),
     (
         "DEFAULT",
-        "transport_url",
-        "there is no message bus between the parts of this program",
-    ),
-    (
-        "DEFAULT",
         "rpc_transport",
         "there is no message bus between the parts of this program",
     ),
     (
         "DEFAULT",
         "rpc_response_timeout",
-        "there is no message bus between the parts of this program",
-    ),
-    (
-        "DEFAULT",
-        "control_exchange",
         "there is no message bus between the parts of this program",
     ),
     (
@@ -298,11 +288,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "oslo_messaging_notifications",
-        "notifications are not sent to a message bus by this option",
+        "messages wait in the database until they are delivered; see [notifications] keep_messages and keep_for",
     ),
     (
         "oslo_messaging_rabbit",
-        "there is no message bus between the parts of this program",
+        "RabbitMQ only gets notifications, which need less to be set",
     ),
     (
         "oslo_middleware",
@@ -317,7 +307,6 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "pxe_filter",
         "DHCP is answered by this program, which knows the ports",
     ),
-    ("sensor_data", "sensor data are not collected"),
     (
         "service_catalog",
         "no other service is looked up in Keystone's catalogue",

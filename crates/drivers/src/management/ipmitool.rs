@@ -208,6 +208,14 @@ impl ManagementInterface for IpmitoolManagement {
         Ok(Effects::default())
     }
 
+    async fn sensors(&self, env: &Environment, node: &Node) -> Result<Value, Fault> {
+        let sensors = env
+            .bmcs
+            .with(node, |bmc| async move { bmc.sensors().await })
+            .await?;
+        Ok(super::ipmi_sensors::shown(&sensors))
+    }
+
     async fn get_boot_device(
         &self,
         env: &Environment,

@@ -5,4 +5,5 @@ pub mod ipmitool;
 pub mod noop;
 pub mod redfish;
 mod redfish_sensors;
+mod ipmi_sensors;
 mod redfish_steps;

@@ -23,7 +23,8 @@ use crate::error::Error;
 use crate::message::{Response, netfn};
 use crate::packet::{Packet, ping};
 use crate::privilege::Privilege;
-use crate::wire::Malformed;
+use crate::sensor::{self, Reading, Sensor};
+use crate::wire::{Malformed, Reader};
 use crate::{MAX_KG, MAX_PASSWORD, MAX_USERNAME, PORT};
 use link::{Call, Fixed, Link, Pace};
 pub(crate) use session::Talk;
@@ -347,6 +348,95 @@ impl Client {
             .await?
             .respond(netfn & 0x3e, command, data, Repeat::Harmless)
             .await
+    }
+
+    /// Sensors that have a number, with what they say now; those that do not answer are left out. Records are
+    /// read anew each time, in parts that every BMC can give.
+    ///
+    /// # Errors
+    /// When the BMC does not answer, or has no records of sensors.
+    pub async fn sensors(&self) -> Result<Vec<(Sensor, Reading)>, Error> {
+        const PART: u8 = 16;
+        const LAST: u16 = 0xffff;
+        // more records no board has
+        const MOST: usize = 2048;
+        let mut reservation = self.reserve_records().await?;
+        let (mut next, mut found, mut seen) = (0u16, Vec::new(), 0);
+        while next != LAST && seen < MOST {
+            seen += 1;
+            let mut record = Vec::new();
+            let mut after = LAST;
+            let mut again = 0;
+            loop {
+                let read = u8::try_from(record.len()).unwrap_or(u8::MAX);
+                let whole = record.get(4).map_or(sensor::HEADER, |rest: &u8| {
+                    rest.saturating_add(sensor::HEADER)
+                });
+                if read >= whole {
+                    break;
+                }
+                let [r0, r1] = reservation.to_le_bytes();
+                let [n0, n1] = next.to_le_bytes();
+                let data = [r0, r1, n0, n1, read, (whole - read).min(PART)];
+                let answer = self
+                    .converse("read the records of sensors")
+                    .await?
+                    .ask(
+                        sensor::NETFN_STORAGE,
+                        sensor::storage::GET_RECORD,
+                        &data,
+                        Repeat::Harmless,
+                    )
+                    .await;
+                let answer = match answer {
+                    // the reservation was cancelled by another: begun anew
+                    Err(Error::Refused { code, .. }) if code.0 == 0xc5 && again < 5 => {
+                        again += 1;
+                        reservation = self.reserve_records().await?;
+                        record.clear();
+                        continue;
+                    }
+                    other => other?,
+                };
+                let Some(([a0, a1], part)) = answer.split_first_chunk::<2>() else {
+                    break;
+                };
+                if part.is_empty() {
+                    break;
+                }
+                after = u16::from_le_bytes([*a0, *a1]);
+                record.extend_from_slice(part);
+            }
+            // what is malformed is left out, not the rest
+            if let Some(sensor) = Sensor::from_record(&record) {
+                let answer = self
+                    .raw(sensor::NETFN_SENSOR, sensor::GET_READING, &[sensor.number])
+                    .await?;
+                if answer.completion_code.0 == 0
+                    && let Some(reading) = Reading::from_answer(&answer.data)
+                {
+                    found.push((sensor, reading));
+                }
+            }
+            next = after;
+        }
+        Ok(found)
+    }
+
+    async fn reserve_records(&self) -> Result<u16, Error> {
+        let operation = "reserve the records of sensors";
+        let data = self
+            .converse(operation)
+            .await?
+            .ask(
+                sensor::NETFN_STORAGE,
+                sensor::storage::RESERVE,
+                &[],
+                Repeat::Harmless,
+            )
+            .await?;
+        let read = Reader::new(&data, "reservation too short").u16();
+        self.understood(operation, read)
     }
 
     /// Closes the session where one is open, and the socket with it. The next call opens a new one.

@@ -263,6 +263,7 @@ const TEXTS: &[Texts] = &[
         ],
     ),
     ("chassis", "id", "uuid", &[("extra", OBJECT)]),
+    ("outbox", "id", "message_id", &[("payload", ANY)]),
     (
         "port",
         "id",

@@ -94,6 +94,7 @@ impl Outside {
                 inner,
                 statements: Arc::new(AtomicU64::new(0)),
                 keys: Arc::clone(&settings.secrets),
+                telling: None,
             },
             pool,
         };
@@ -205,6 +206,7 @@ pub async fn compact(settings: &Settings) -> Result<(), StoreError> {
         inner: Inner::Sqlite(db::connect_sqlite(&path, settings, true).await?),
         statements: Arc::new(AtomicU64::new(0)),
         keys: Arc::clone(&settings.secrets),
+        telling: None,
     };
     connection.execute("VACUUM", Vec::new()).await?;
     connection

@@ -22,6 +22,7 @@ fn settings(connection: String) -> Settings {
         readers: 2,
         busy_timeout: Duration::from_secs(10),
         secrets: Default::default(),
+        outbox: None,
         probe: None,
     }
 }

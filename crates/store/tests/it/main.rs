@@ -10,6 +10,7 @@ mod networks;
 mod nodes;
 mod operations;
 mod others;
+mod outbox;
 mod schema;
 mod settings;
 mod support;
