@@ -124,8 +124,14 @@ impl Service {
             ("DEFAULT.host", "localhost".to_owned()),
             ("DEFAULT.notification_level", "info".to_owned()),
             ("DEFAULT.transport_url", self.transport.clone()),
-            ("oslo_messaging_notifications.driver", "messagingv2".to_owned()),
-            ("oslo_messaging_rabbit.amqp_durable_queues", "true".to_owned()),
+            (
+                "oslo_messaging_notifications.driver",
+                "messagingv2".to_owned(),
+            ),
+            (
+                "oslo_messaging_rabbit.amqp_durable_queues",
+                "true".to_owned(),
+            ),
             ("sensor_data.send_sensor_data", "true".to_owned()),
             ("sensor_data.interval", "5".to_owned()),
         ] {
@@ -147,7 +153,9 @@ impl Service {
         wait_for("the service", PATIENCE, || {
             daemon.check()?;
             Ok(self.ask("GET", "/v1/drivers", None).ok().filter(|answer| {
-                answer["drivers"].as_array().is_some_and(|all| !all.is_empty())
+                answer["drivers"]
+                    .as_array()
+                    .is_some_and(|all| !all.is_empty())
             }))
         })?;
         self.daemon = Some(daemon);
@@ -163,9 +171,17 @@ impl Service {
 
     fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
         let mut curl = command("curl");
-        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "60", "-X", method])
-            .args(["-H", "X-OpenStack-Ironic-API-Version: 1.115"])
-            .arg(self.url(path));
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail-with-body",
+            "--max-time",
+            "60",
+            "-X",
+            method,
+        ])
+        .args(["-H", "X-OpenStack-Ironic-API-Version: 1.115"])
+        .arg(self.url(path));
         if let Some(body) = body {
             curl.args(["-H", "Content-Type: application/json", "-d"])
                 .arg(body.to_string());
@@ -183,7 +199,11 @@ impl Service {
 
     fn provision(&self, node: &str, target: &str) -> Result<()> {
         let body = json!({"target": target});
-        self.ask("PUT", &format!("/v1/nodes/{node}/states/provision"), Some(body))?;
+        self.ask(
+            "PUT",
+            &format!("/v1/nodes/{node}/states/provision"),
+            Some(body),
+        )?;
         Ok(())
     }
 }
@@ -219,7 +239,10 @@ fn heard(out: &Path) -> Result<Heard> {
     let mut seen = std::collections::BTreeSet::new();
     for line in text.lines() {
         let one: Value = serde_json::from_str(line).context("the consumer's line")?;
-        let id = one["metadata"]["message_id"].as_str().unwrap_or_default().to_owned();
+        let id = one["metadata"]["message_id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         ensure!(!id.is_empty(), "a message without an id: {line}");
         if !seen.insert(id) {
             heard.twice += 1;
@@ -250,9 +273,16 @@ pub fn run() -> Result<()> {
     )?
     .join("bin/python");
     let mut build = std::process::Command::new(env!("CARGO"));
-    build
-        .current_dir(crate::build::workspace())
-        .args(["build", "--quiet", "--package", "bessemer-server", "--features", "rabbitmq", "--message-format", "json"]);
+    build.current_dir(crate::build::workspace()).args([
+        "build",
+        "--quiet",
+        "--package",
+        "bessemer-server",
+        "--features",
+        "rabbitmq",
+        "--message-format",
+        "json",
+    ]);
     let program = artifact(&process::output(&mut build)?)?;
     let mut rabbit = Rabbit::new(dir.path())?;
     let mut service = Service {
@@ -265,7 +295,9 @@ pub fn run() -> Result<()> {
 
     // RabbitMQ is away while nodes are created and work
     service.start()?;
-    let nodes: Vec<String> = (0..NODES).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    let nodes: Vec<String> = (0..NODES)
+        .map(|_| uuid::Uuid::new_v4().to_string())
+        .collect();
     for (number, node) in nodes.iter().enumerate() {
         let body = json!({"uuid": node, "name": format!("n{number}"), "driver": "fake-hardware"});
         service.ask("POST", "/v1/nodes", Some(body))?;
@@ -313,14 +345,23 @@ pub fn run() -> Result<()> {
     let whole = wait_for("the consumer to hear everything", PATIENCE, || {
         consumer.check()?;
         let heard = heard(&out)?;
-        let whole = nodes.iter().all(|node| heard.lives.get(node).is_some_and(|life| life.len() >= wanted.len()));
+        let whole = nodes.iter().all(|node| {
+            heard
+                .lives
+                .get(node)
+                .is_some_and(|life| life.len() >= wanted.len())
+        });
         Ok((whole && heard.samples > 0).then_some(heard))
     });
     let whole = match whole {
         Ok(whole) => whole,
         Err(error) => {
             let heard = heard(&out)?;
-            bail!("{error}; heard {} messages: {:#?}", heard.messages, heard.lives);
+            bail!(
+                "{error}; heard {} messages: {:#?}",
+                heard.messages,
+                heard.lives
+            );
         }
     };
     for node in &nodes {

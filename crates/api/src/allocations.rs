@@ -297,7 +297,11 @@ pub async fn create(call: Call) -> Outcome {
         }
         Some(node) => {
             let write = async {
-                match call.store().backfill_allocation(&allocation, node.id).await? {
+                match call
+                    .store()
+                    .backfill_allocation(&allocation, node.id)
+                    .await?
+                {
                     Backfill::Active(allocation) => Ok(allocation),
                     Backfill::Failed(_, error) => Err(ApiFault::from(error)),
                 }
@@ -361,7 +365,11 @@ pub async fn delete(call: Call) -> Outcome {
 }
 
 async fn removed(call: &Call, allocation: &Allocation) -> Result<(), ApiFault> {
-    let payload = || allocation.payload().with("node_uuid", json!(allocation.node));
+    let payload = || {
+        allocation
+            .payload()
+            .with("node_uuid", json!(allocation.node))
+    };
     let write = call.store().delete_allocation(allocation.id);
     Ok(told::deleted_as(call, Allocation::OBJECT, payload, write).await?)
 }

@@ -10,8 +10,8 @@ use crate::call::{Answer, Call, Outcome};
 use crate::fault::ApiFault;
 use crate::json_patch;
 use crate::paging::{self, Paging, shown};
-use crate::told;
 use crate::schema::{Schema, object, short, uuid};
+use crate::told;
 
 const SCHEMA: Schema = Schema {
     members: &[uuid("uuid"), object("extra"), short("description", 255)],
@@ -94,7 +94,13 @@ pub async fn patch(call: Call) -> Outcome {
     chassis.description = text(&document);
     chassis.extra = extra(&document);
     chassis.updated_at = Some(Timestamp::now());
-    told::updated(&call, &before, &chassis, call.store().update_chassis(&chassis)).await?;
+    told::updated(
+        &call,
+        &before,
+        &chassis,
+        call.store().update_chassis(&chassis),
+    )
+    .await?;
     let after = found(&call, id).await?;
     Ok(Answer::json(&Value::Object(view(&call, &after, None))))
 }

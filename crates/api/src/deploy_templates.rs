@@ -140,7 +140,13 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut template, &map)?;
-    told::created(&call, &template, &map, call.store().create_deploy_template(&template)).await?;
+    told::created(
+        &call,
+        &template,
+        &map,
+        call.store().create_deploy_template(&template),
+    )
+    .await?;
     let location = call.url(&format!("deploy_templates/{}", template.id));
     Ok(Answer::json(&Value::Object(view(&call, &template, None))).created(location))
 }
@@ -167,7 +173,12 @@ pub async fn delete(call: Call) -> Outcome {
     Args::of_query(&call, &[])?;
     let ident = ident(&call)?;
     let template = found(&call, ident).await?;
-    told::deleted(&call, &template, call.store().delete_deploy_template(template.id)).await?;
+    told::deleted(
+        &call,
+        &template,
+        call.store().delete_deploy_template(template.id),
+    )
+    .await?;
     Ok(Answer::no_content())
 }
 

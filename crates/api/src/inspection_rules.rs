@@ -153,7 +153,13 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut rule, &map)?;
-    told::created(&call, &rule, &map, call.store().create_inspection_rule(&rule)).await?;
+    told::created(
+        &call,
+        &rule,
+        &map,
+        call.store().create_inspection_rule(&rule),
+    )
+    .await?;
     let location = call.url(&format!("inspection_rules/{}", rule.id));
     Ok(Answer::json(&Value::Object(view(&call, &rule, None))).created(location))
 }

@@ -14,8 +14,8 @@ use crate::nodes;
 use crate::schema::{
     Convert, Schema, Type, flag, is_host_name, is_logical_name, needed, object, short, text, uuid,
 };
-use crate::versions::NODE_FIELDS;
 use crate::told;
+use crate::versions::NODE_FIELDS;
 
 /// Members of a new node.
 pub const SCHEMA: Schema = Schema {

@@ -21,8 +21,8 @@ use crate::node_create::{
 };
 use crate::nodes;
 use crate::schema::{Member, Schema, flag, network_data, py_repr, py_str, text};
-use crate::versions::NODE_FIELDS;
 use crate::told;
+use crate::versions::NODE_FIELDS;
 
 /// Root attributes that may be patched, in the order in which the refusal lists them.
 const ALLOWED: [&str; 37] = [

@@ -174,7 +174,13 @@ pub async fn patch(call: Call) -> Outcome {
     let old = call.node_by_ident(&before.node.to_string()).await?;
     let (node, group) = patched(&call, &old, &before, &patch).await?;
     rules(&call, &node, &before, &group).await?;
-    told::updated(&call, &before, &group, call.store().update_portgroup(&group)).await?;
+    told::updated(
+        &call,
+        &before,
+        &group,
+        call.store().update_portgroup(&group),
+    )
+    .await?;
     call.note(node.id, format!("port group {} patched", group.id))
         .await?;
     let after = call.store().get_portgroup(group.id).await?.unwrap_or(group);

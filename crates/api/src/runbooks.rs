@@ -13,8 +13,8 @@ use crate::json_patch;
 use crate::json_schema::{self, COUNT, STEP_INTERFACES, TRAIT};
 use crate::listing;
 use crate::paging::{self, Paging};
-use crate::traits;
 use crate::told;
+use crate::traits;
 
 /// The version in which runbooks got traits, a description and free names.
 pub const TRAITS_SINCE: u16 = 112;

@@ -2,7 +2,7 @@
 //!
 //! The start and the end are stored with the write itself, by the store; a refusal is told alone.
 
-use bessemer_model::Node;
+use bessemer_model::{Allocation, Node};
 use bessemer_model::notification::{Level, Payload, Told, maintenance};
 use bessemer_store::Announcement;
 use serde_json::{Map, Value};
@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 use crate::call::Call;
 
 /// Members that are known before an object is stored, also when the client has not given them.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "uuid",
     "node_uuid",
     "portgroup_uuid",
     "chassis_uuid",
     "provision_state",
     "resource_class",
+    "conductor_group",
     "traits",
     "owner",
 ];
@@ -34,11 +35,17 @@ pub async fn created<T: Told, R, E>(
     if !wanted(call) {
         return write.await;
     }
-    let start = object
-        .payload()
-        .given(|name| KNOWN.contains(&name) || given.contains_key(name));
+    // A node has none at first; an allocation wants none in particular, which upstream tells as null.
+    let traits = T::OBJECT == Node::OBJECT || given.contains_key("traits");
+    let start = object.payload().given(|name| {
+        given.contains_key(name) || (KNOWN.contains(&name) && (traits || name != "traits"))
+    });
+    let mut end = object.payload();
+    if T::OBJECT == Allocation::OBJECT && !traits {
+        end = end.with("traits", Value::Null);
+    }
     Announcement::new(T::OBJECT, "create", start)
-        .ending(object.payload())
+        .ending(end)
         .around(call.store(), write)
         .await
 }

@@ -10,8 +10,8 @@ use crate::fault::ApiFault;
 use crate::json_patch;
 use crate::paging;
 use crate::schema::{Convert, Schema, needed, object, uuid};
-use crate::volume::{self, Kind, cut};
 use crate::told;
+use crate::volume::{self, Kind, cut};
 
 const KIND: Kind = Kind {
     name: "connectors",
@@ -113,7 +113,13 @@ pub async fn create(call: Call) -> Outcome {
         updated_at: None,
     };
     assign(&mut row, &map);
-    told::created(&call, &row, &map, call.store().create_volume_connector(&row)).await?;
+    told::created(
+        &call,
+        &row,
+        &map,
+        call.store().create_volume_connector(&row),
+    )
+    .await?;
     call.store()
         .add_timeline(
             node.id,
@@ -157,11 +163,14 @@ pub async fn patch(call: Call) -> Outcome {
     json_patch::apply(&mut document, &patch)?;
     document.insert("node_uuid".into(), node.id.to_string().into());
     let document = SCHEMA.check("patch", Value::Object(document))?;
-    volume::powered_off(&node, "volume connector update")?;
     assign(&mut row, &document);
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
-    told::updated(&call, &before, &row, call.store().update_volume_connector(&row)).await?;
+    told::updated(&call, &before, &row, async {
+        volume::powered_off(&node, "volume connector update")?;
+        Ok::<(), ApiFault>(call.store().update_volume_connector(&row).await?)
+    })
+    .await?;
     call.note(node.id, format!("volume connector {} patched", row.id))
         .await?;
     Ok(Answer::json(&view(&call, &row, None)))

@@ -12,8 +12,8 @@ use crate::fault::ApiFault;
 use crate::json_patch;
 use crate::paging;
 use crate::schema::{Convert, Schema, integer, needed, object, uuid};
-use crate::volume::{self, Kind, cut};
 use crate::told;
+use crate::volume::{self, Kind, cut};
 
 const KIND: Kind = Kind {
     name: "targets",
@@ -213,11 +213,14 @@ pub async fn patch(call: Call) -> Outcome {
     json_patch::apply(&mut document, &patch)?;
     document.insert("node_uuid".into(), node.id.to_string().into());
     let document = SCHEMA.check("patch", Value::Object(document))?;
-    volume::powered_off(&node, "volume target update")?;
     assign(&mut row, &document)?;
     row.node = node.id;
     row.updated_at = Some(Timestamp::now());
-    told::updated(&call, &before, &row, call.store().update_volume_target(&row)).await?;
+    told::updated(&call, &before, &row, async {
+        volume::powered_off(&node, "volume target update")?;
+        Ok::<(), ApiFault>(call.store().update_volume_target(&row).await?)
+    })
+    .await?;
     call.note(node.id, format!("volume target {} patched", row.id))
         .await?;
     Ok(Answer::json(&view(&call, &row, None)))

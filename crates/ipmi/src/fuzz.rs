@@ -15,8 +15,8 @@ use crate::completion::SetupStatus;
 use crate::crypto::{CipherSuite, SessionKeys};
 use crate::message::{CONSOLE, Reply, Request};
 use crate::packet::{Packet, payload, seal, setup};
-use crate::sensor::{Reading, Sensor};
 use crate::rakp::{Handshake, OpenSessionRequest, OpenSessionResponse, Rakp1, Rakp2, RakpCode};
+use crate::sensor::{Reading, Sensor};
 
 const CONSOLE_ID: u32 = 0x1122_3344;
 const PASSWORD: &str = "fuzz";
@@ -60,7 +60,12 @@ pub fn fuzz_answers(data: &[u8]) {
         && let Ok(reading) = Reading::parse(data)
     {
         let _ = (sensor.value(reading), sensor.tolerance(), reading.crossed());
-        let _ = (sensor.normal(), sensor.thresholds(), sensor.hysteresis(), sensor.range());
+        let _ = (
+            sensor.normal(),
+            sensor.thresholds(),
+            sensor.hysteresis(),
+            sensor.range(),
+        );
     }
 }
 

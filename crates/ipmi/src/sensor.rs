@@ -99,8 +99,17 @@ impl Sensor {
         if kind_of_record != FULL {
             return Ok(None);
         }
-        let [_owner, _lun, number, entity, instance, _init, _capabilities, kind, event] =
-            reader.array()?;
+        let [
+            _owner,
+            _lun,
+            number,
+            entity,
+            instance,
+            _init,
+            _capabilities,
+            kind,
+            event,
+        ] = reader.array()?;
         reader.take(4)?;
         let [readable, _settable, units, unit, _modifier, linearization] = reader.array()?;
         let [m, m_tolerance, b, b_accuracy, _accuracy, exponents] = reader.array()?;
@@ -234,7 +243,8 @@ impl Sensor {
     /// In the order of [`THRESHOLDS`], those that can be read.
     #[must_use]
     pub fn thresholds(&self) -> [Option<f64>; 6] {
-        self.thresholds.map(|raw| raw.map(|raw| self.converted(raw)))
+        self.thresholds
+            .map(|raw| raw.map(|raw| self.converted(raw)))
     }
 }
 
@@ -270,7 +280,7 @@ impl Reading {
 
 /// A name in one of the record's codings (section 43.15).
 fn text(coding: u8, bytes: &[u8]) -> String {
-    match coding {
+    let text: String = match coding {
         1 => bytes
             .iter()
             .flat_map(|byte| [byte >> 4, byte & 0x0f])
@@ -288,9 +298,8 @@ fn text(coding: u8, bytes: &[u8]) -> String {
             .filter_map(|code| char::from_u32(code + 0x20))
             .collect(),
         _ => bytes.iter().map(|byte| char::from(*byte)).collect(),
-    }
-    .trim_end_matches(['\0', ' '])
-    .to_owned()
+    };
+    text.trim_end_matches(['\0', ' ']).to_owned()
 }
 
 #[cfg(test)]
@@ -314,14 +323,23 @@ mod tests {
     #[test]
     fn numbers_of_a_record() {
         let sensor = Sensor::parse(&record()).unwrap().unwrap();
-        assert_eq!((sensor.name.as_str(), sensor.number, sensor.instance), ("Temp", 7, 1));
+        assert_eq!(
+            (sensor.name.as_str(), sensor.number, sensor.instance),
+            ("Temp", 7, 1)
+        );
         // (2x - 10 * 10) / 10
         let reading = Reading::parse(&[60, 0xc0, 0x10]).unwrap();
         assert_eq!(sensor.value(reading), Some(2.0));
         assert_eq!(sensor.tolerance(), 0.2);
         assert_eq!(sensor.normal(), [Some(-2.0), Some(0.0), None]);
-        assert_eq!(sensor.thresholds(), [None, Some(-12.0), None, None, Some(8.0), None]);
-        assert_eq!(reading.crossed().map(|n| THRESHOLDS[n]), Some("Upper critical"));
+        assert_eq!(
+            sensor.thresholds(),
+            [None, Some(-12.0), None, None, Some(8.0), None]
+        );
+        assert_eq!(
+            reading.crossed().map(|n| THRESHOLDS[n]),
+            Some("Upper critical")
+        );
         assert_eq!(Reading::parse(&[60, 0xe0, 0]), Ok(Reading::Unavailable));
         assert_eq!(Reading::parse(&[60, 0x00, 0]), Ok(Reading::Disabled));
         assert!(Reading::parse(&[60]).is_err());
@@ -330,7 +348,7 @@ mod tests {
     #[test]
     fn codings_of_names() {
         assert_eq!(text(3, b"Fan 1\0"), "Fan 1");
-        assert_eq!(text(1, &[0x12, 0xcb]), "12.:");
+        assert_eq!(text(1, &[0x12, 0xcb]), "12.-");
         // the specification's example: "IPMI"
         assert_eq!(text(2, &[0x29, 0xdc, 0xa6]), "IPMI");
         assert_eq!(text(2, &[0x29]), "I");

@@ -1,7 +1,7 @@
 //! A node: one bare-metal server under management.
 
-use crate::provision::ProvisionState;
 use crate::notification::{Notice, Noticed};
+use crate::provision::ProvisionState;
 use crate::{ChassisId, Interfaces, NodeId, Object, PowerState, Timestamp};
 
 /// `fault`: why maintenance was set by the service itself.

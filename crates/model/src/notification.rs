@@ -167,7 +167,10 @@ impl Noticed {
                 .map(ProvisionState::as_str)
                 .into(),
         );
-        set("power_state", self.power_state.map(PowerState::as_str).into());
+        set(
+            "power_state",
+            self.power_state.map(PowerState::as_str).into(),
+        );
         set(
             "target_power_state",
             self.target_power_state.map(PowerState::as_str).into(),
@@ -240,12 +243,16 @@ impl Payload {
         })
     }
 
-    /// Of an object that is not stored yet, with the members that the client gave: others are null, as upstream tells it.
+    /// Of an object that is not stored yet, with the members that the client gave: others are null, dictionaries empty, as upstream tells
+    /// it.
     #[must_use]
     pub fn given(mut self, known: impl Fn(&str) -> bool) -> Self {
         for (name, value) in &mut self.data {
             if !known(name) {
-                *value = Value::Null;
+                *value = match value {
+                    Value::Object(_) => Value::Object(Object::new()),
+                    _ => Value::Null,
+                };
             }
         }
         self

@@ -7,7 +7,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Doubles from one second to a minute, by how many attempts have failed.
 pub fn after(failures: u32) -> Duration {
-    let doubled = FIRST.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled = FIRST.saturating_mul(
+        1u32.checked_shl(failures.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
     doubled.min(LONGEST)
 }
 

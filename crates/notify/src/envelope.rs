@@ -33,13 +33,16 @@ pub fn topic(name: &str, message: &Message) -> String {
 /// `2026-11-25 13:40:06.123456`: Python's way of writing a time without a zone.
 fn timestamp(at: Timestamp) -> String {
     let text = at.to_string();
-    let text = text.get(..26).filter(|t| t.as_bytes().get(19) == Some(&b'.')).map_or_else(
-        || {
-            let micros = at.0.rem_euclid(1_000_000);
-            format!("{}.{micros:06}", text.get(..19).unwrap_or(&text))
-        },
-        str::to_owned,
-    );
+    let text = text
+        .get(..26)
+        .filter(|t| t.as_bytes().get(19) == Some(&b'.'))
+        .map_or_else(
+            || {
+                let micros = at.0.rem_euclid(1_000_000);
+                format!("{}.{micros:06}", text.get(..19).unwrap_or(&text))
+            },
+            str::to_owned,
+        );
     text.replacen('T', " ", 1)
 }
 

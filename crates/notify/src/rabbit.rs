@@ -87,7 +87,10 @@ impl TransportUrl {
                     name.chars().take(40).collect::<String>()
                 )));
             }
-            url.tls = matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
+            url.tls = matches!(
+                value.to_ascii_lowercase().as_str(),
+                "1" | "true" | "yes" | "on"
+            );
         }
         for part in hosts.split(',') {
             let host = url.host(part)?;
@@ -148,7 +151,10 @@ impl TransportUrl {
     /// All accounts' passwords, for tests.
     #[must_use]
     pub fn passwords(&self) -> Vec<&str> {
-        self.hosts.iter().map(|h| h.password.expose_secret()).collect()
+        self.hosts
+            .iter()
+            .map(|h| h.password.expose_secret())
+            .collect()
     }
 }
 
@@ -262,16 +268,12 @@ mod client {
             };
             let properties =
                 ConnectionProperties::default().with_connection_name("bessemer".into());
-            let runtime = lapin::runtime::default_runtime().map_err(|error| {
-                Undelivered::Away(format!("the runtime: {error}"))
-            })?;
+            let runtime = lapin::runtime::default_runtime()
+                .map_err(|error| Undelivered::Away(format!("the runtime: {error}")))?;
             let connection = Connection::connect_uri_with_config(uri, properties, tls, runtime)
                 .await
                 .map_err(|error| {
-                    Undelivered::Away(format!(
-                        "RabbitMQ at {}:{}: {error}",
-                        host.host, host.port
-                    ))
+                    Undelivered::Away(format!("RabbitMQ at {}:{}: {error}", host.host, host.port))
                 })?;
             let channel = connection.create_channel().await.map_err(|e| away(&e))?;
             channel
@@ -307,7 +309,10 @@ mod client {
             let settings = &self.settings;
             let mut arguments = FieldTable::default();
             if settings.quorum {
-                arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+                arguments.insert(
+                    "x-queue-type".into(),
+                    AMQPValue::LongString("quorum".into()),
+                );
             }
             open.channel
                 .queue_declare(
@@ -426,12 +431,14 @@ mod client {
             let mut state = self.state.lock().await;
             let mut done = 0;
             let attempt = self.attempt(&mut state, messages, &mut done);
-            let result = tokio::time::timeout(PATIENCE, attempt).await.unwrap_or_else(|_| {
-                Err(Undelivered::Away(format!(
-                    "RabbitMQ did not answer within {} s",
-                    PATIENCE.as_secs()
-                )))
-            });
+            let result = tokio::time::timeout(PATIENCE, attempt)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Undelivered::Away(format!(
+                        "RabbitMQ did not answer within {} s",
+                        PATIENCE.as_secs()
+                    )))
+                });
             match result {
                 Ok(()) => (done, None),
                 Err(why) => {

@@ -29,7 +29,7 @@ pub struct Sender {
     store: Store,
     receivers: Vec<Arc<dyn Receiver>>,
     limits: Limits,
-    /// Of this process among all that may send.
+    /// Name of this process among all that may send; the same after a restart, which then goes on at once.
     holder: String,
 }
 
@@ -45,12 +45,17 @@ enum Round {
 
 impl Sender {
     #[must_use]
-    pub fn new(store: Store, receivers: Vec<Arc<dyn Receiver>>, limits: Limits) -> Self {
+    pub fn new(
+        store: Store,
+        receivers: Vec<Arc<dyn Receiver>>,
+        limits: Limits,
+        holder: impl Into<String>,
+    ) -> Self {
         Self {
             store,
             receivers,
             limits,
-            holder: uuid::Uuid::new_v4().to_string(),
+            holder: holder.into(),
         }
     }
 
@@ -102,7 +107,11 @@ impl Sender {
                 () = &mut written, if failures == 0 => {}
             }
         }
-        if let Err(error) = self.store.release_receiver(receiver.name(), &self.holder).await {
+        if let Err(error) = self
+            .store
+            .release_receiver(receiver.name(), &self.holder)
+            .await
+        {
             tracing::debug!(%error, "the receiver is let go when its time is over");
         }
     }
@@ -151,7 +160,9 @@ impl Sender {
         why: &Undelivered,
         failures: u32,
     ) -> Result<Round, StoreError> {
-        let attempts = u32::try_from(message.attempts).unwrap_or(0).saturating_add(1);
+        let attempts = u32::try_from(message.attempts)
+            .unwrap_or(0)
+            .saturating_add(1);
         let given_up = matches!(why, Undelivered::Refused(_)) && attempts >= receiver.attempts();
         self.store
             .message_failed(message.id, &why.to_string(), given_up)
@@ -159,14 +170,23 @@ impl Sender {
         let (name, event, id) = (receiver.name(), &message.event_type, message.id);
         if given_up {
             tracing::warn!(
-                receiver = name, event, id, attempts,
+                receiver = name,
+                event,
+                id,
+                attempts,
                 "a notification is a dead letter: {why}; see `bessemer notifications dead-letters`"
             );
             return Ok(Round::More);
         }
         // the first of a row, and then now and then
         if failures == 1 || failures.is_multiple_of(30) {
-            tracing::warn!(receiver = name, event, id, attempts, "a notification is not delivered: {why}");
+            tracing::warn!(
+                receiver = name,
+                event,
+                id,
+                attempts,
+                "a notification is not delivered: {why}"
+            );
         }
         Ok(Round::Failed)
     }

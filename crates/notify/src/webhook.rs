@@ -67,7 +67,9 @@ impl Secrets {
             })
             .collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
-            return Err(WebhookError::Secret("there is no secret for webhooks".into()));
+            return Err(WebhookError::Secret(
+                "there is no secret for webhooks".into(),
+            ));
         }
         Ok(Self(keys))
     }
@@ -80,7 +82,10 @@ impl Secrets {
             let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).ok()?;
             mac.update(format!("{id}.{timestamp}.").as_bytes());
             mac.update(body);
-            Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+            Some(format!(
+                "v1,{}",
+                STANDARD.encode(mac.finalize().into_bytes())
+            ))
         };
         self.0.iter().filter_map(one).collect::<Vec<_>>().join(" ")
     }
@@ -104,7 +109,9 @@ pub fn name(url: &str) -> Result<(Url, String), WebhookError> {
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| {
-            WebhookError::Url("the URL of a webhook begins with http:// or https:// and a host".into())
+            WebhookError::Url(
+                "the URL of a webhook begins with http:// or https:// and a host".into(),
+            )
         })?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(WebhookError::Url(
@@ -225,8 +232,7 @@ mod tests {
     /// The example of the specification.
     #[test]
     fn signature_of_the_specification() {
-        let secrets =
-            Secrets::parse(&SecretString::from("whsec_plJ3nmyCDGBKInavdOK15jsl")).err();
+        let secrets = Secrets::parse(&SecretString::from("whsec_plJ3nmyCDGBKInavdOK15jsl")).err();
         assert!(secrets.is_some(), "18 bytes are too few");
         let secrets = Secrets::parse(&SecretString::from(
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -255,13 +261,20 @@ mod tests {
     #[test]
     fn urls() {
         let check = |url: &str, want: Option<&str>| {
-            assert_eq!(name(url).ok().map(|(_, name)| name).as_deref(), want, "{url}");
+            assert_eq!(
+                name(url).ok().map(|(_, name)| name).as_deref(),
+                want,
+                "{url}"
+            );
         };
         check(
             "https://a.example/b?token=hunter2#x",
             Some("webhook https://a.example/b"),
         );
-        check("http://127.0.0.1:8080", Some("webhook http://127.0.0.1:8080/"));
+        check(
+            "http://127.0.0.1:8080",
+            Some("webhook http://127.0.0.1:8080/"),
+        );
         check("ftp://a.example/", None);
         check("a.example", None);
         check("https://u:p@a.example/", None);

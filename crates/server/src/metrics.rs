@@ -83,7 +83,10 @@ async fn text(store: &Store, conductor: Option<&Conductor>) -> anyhow::Result<St
             ("dead", row.dead),
             ("dropped", row.dropped),
         ] {
-            let labels = [("receiver", row.receiver.clone()), ("state", state.to_owned())];
+            let labels = [
+                ("receiver", row.receiver.clone()),
+                ("state", state.to_owned()),
+            ];
             messages.get_or_create(&labels).set(count);
         }
     }

@@ -80,11 +80,10 @@ pub fn sender(config: &Config, store: &Store) -> anyhow::Result<Option<Sender>> 
         let secret = options.webhook_secret.as_ref().context(
             "[notifications] webhook_secret is not set: webhooks are signed, so that receivers know who sends them",
         )?;
-        let secrets = Arc::new(
-            webhook::Secrets::parse(secret).context("[notifications] webhook_secret")?,
-        );
-        let tls = tls(options.webhook_ca_file.as_deref())
-            .context("[notifications] webhook_ca_file")?;
+        let secrets =
+            Arc::new(webhook::Secrets::parse(secret).context("[notifications] webhook_secret")?);
+        let tls =
+            tls(options.webhook_ca_file.as_deref()).context("[notifications] webhook_ca_file")?;
         for url in &options.webhook_urls {
             let receiver = webhook::Webhook::new(
                 url,
@@ -101,7 +100,8 @@ pub fn sender(config: &Config, store: &Store) -> anyhow::Result<Option<Sender>> 
         messages: options.keep_messages,
         time: options.keep_for,
     };
-    Ok(Some(Sender::new(store.clone(), receivers, limits)))
+    let holder = config.default.host.clone();
+    Ok(Some(Sender::new(store.clone(), receivers, limits, holder)))
 }
 
 fn bus(config: &Config) -> anyhow::Result<Arc<dyn Receiver>> {
@@ -121,9 +121,8 @@ fn bus(config: &Config) -> anyhow::Result<Arc<dyn Receiver>> {
         .ssl_ca_file
         .as_ref()
         .map(|path| {
-            std::fs::read_to_string(path).with_context(|| {
-                format!("[oslo_messaging_rabbit] ssl_ca_file {}", path.display())
-            })
+            std::fs::read_to_string(path)
+                .with_context(|| format!("[oslo_messaging_rabbit] ssl_ca_file {}", path.display()))
         })
         .transpose()?;
     connected(rabbit::RabbitSettings {
@@ -169,8 +168,8 @@ fn tls(ca: Option<&std::path::Path>) -> anyhow::Result<rustls::ClientConfig> {
             .with_no_client_auth());
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path)
-        .with_context(|| path.display().to_string())?
+    for certificate in
+        CertificateDer::pem_file_iter(path).with_context(|| path.display().to_string())?
     {
         roots
             .add(certificate.with_context(|| path.display().to_string())?)

@@ -115,7 +115,11 @@ pub fn conductor(config: &Config) -> Settings {
         },
         workers: usize::try_from(s.workers).unwrap_or(4),
         wait_timeout: or_for_ever(s.wait_timeout),
-        data_types: s.data_types.iter().map(|kind| kind.to_lowercase()).collect(),
+        data_types: s
+            .data_types
+            .iter()
+            .map(|kind| kind.to_lowercase())
+            .collect(),
         undeployed_too: s.enable_for_undeployed_nodes,
         of_conductor: s.enable_for_conductor,
         of_nodes: s.enable_for_nodes,

@@ -10,10 +10,10 @@ use crate::node_list::{LISTED, conditions};
 use crate::secrets::{self, Keys};
 use crate::sql::{Connection, Cursor, Row, ToValue, Value, args, placeholders};
 use crate::store::{Store, Wakes};
-use crate::{outbox, timeline};
 use crate::{
     NodeChange, NodeFilter, Page, ShardCount, StoreError, TimelineEvent, TimelineSource, document,
 };
+use crate::{outbox, timeline};
 
 /// Where a column shows, which decides what a change of it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

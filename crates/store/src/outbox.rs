@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bessemer_model::notification::{Level, Noticed, Payload, Status, Told, event_type, maintenance};
+use bessemer_model::notification::{
+    Level, Noticed, Payload, Status, Told, event_type, maintenance,
+};
 use bessemer_model::{Node, Timestamp};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
@@ -172,10 +174,24 @@ impl Announcement {
                 .write("announce_failure", Wakes::Nobody, move |tx| {
                     let told = Arc::clone(&told);
                     Box::pin(async move {
-                        tell(tx, told.object, told.action, Status::Start, &told.start, Publisher::Api)
-                            .await?;
-                        tell(tx, told.object, told.action, Status::Error, &told.start, Publisher::Api)
-                            .await
+                        tell(
+                            tx,
+                            told.object,
+                            told.action,
+                            Status::Start,
+                            &told.start,
+                            Publisher::Api,
+                        )
+                        .await?;
+                        tell(
+                            tx,
+                            told.object,
+                            told.action,
+                            Status::Error,
+                            &told.start,
+                            Publisher::Api,
+                        )
+                        .await
                     })
                 })
                 .await;
@@ -232,7 +248,9 @@ where
 {
     let command = Arc::new(command);
     move |tx| {
-        let announced = telling.as_ref().and_then(|telling| telling.announced.clone());
+        let announced = telling
+            .as_ref()
+            .and_then(|telling| telling.announced.clone());
         tx.telling = telling.clone();
         let Some(announced) = announced else {
             return command(tx);
@@ -241,8 +259,24 @@ where
         Box::pin(async move {
             let value = command(tx).await?;
             let (object, action) = (announced.object, announced.action);
-            tell(tx, object, action, Status::Start, &announced.start, Publisher::Api).await?;
-            tell(tx, object, action, Status::End, &announced.end(), Publisher::Api).await?;
+            tell(
+                tx,
+                object,
+                action,
+                Status::Start,
+                &announced.start,
+                Publisher::Api,
+            )
+            .await?;
+            tell(
+                tx,
+                object,
+                action,
+                Status::End,
+                &announced.end(),
+                Publisher::Api,
+            )
+            .await?;
             Ok(value)
         })
     }
@@ -265,7 +299,11 @@ async fn tell(
     let Some(telling) = tx.telling.clone() else {
         return Ok(());
     };
-    if telling.settings.level.is_none_or(|least| status.level() < least) {
+    if telling
+        .settings
+        .level
+        .is_none_or(|least| status.level() < least)
+    {
         return Ok(());
     }
     let service = match publisher {
@@ -334,14 +372,25 @@ pub(crate) async fn node_changed(
     }
     for noticed in notices {
         let (action, status) = (noticed.action(), noticed.status());
-        tell(tx, Node::OBJECT, action, status, &noticed.payload(node), Publisher::Conductor).await?;
+        tell(
+            tx,
+            Node::OBJECT,
+            action,
+            status,
+            &noticed.payload(node),
+            Publisher::Conductor,
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// Another object was written: what is told at the end of what was announced.
 pub(crate) fn stored<T: Told>(tx: &Connection, object: &T) {
-    if let Some(announced) = tx.telling.as_ref().and_then(|telling| telling.announced.as_ref())
+    if let Some(announced) = tx
+        .telling
+        .as_ref()
+        .and_then(|telling| telling.announced.as_ref())
         && announced.object == T::OBJECT
     {
         announced.ends_with(object.payload());
@@ -368,7 +417,10 @@ impl Store {
     async fn plainly<T, F>(&self, name: &'static str, command: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+        F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, Failure>>
+            + Send
+            + Sync
+            + 'static,
     {
         let mut connection = self.reader().await?;
         if connection.is_postgres() {
@@ -393,7 +445,16 @@ impl Store {
                 let (event_type, payload) = &*given;
                 // Upstream's publisher of samples has no service's name.
                 let publisher = format!("None.{}", telling.settings.host);
-                insert(tx, &telling, MessageKind::Sample, Level::Info, event_type, &publisher, payload).await
+                insert(
+                    tx,
+                    &telling,
+                    MessageKind::Sample,
+                    Level::Info,
+                    event_type,
+                    &publisher,
+                    payload,
+                )
+                .await
             })
         })
         .await?;
@@ -671,8 +732,8 @@ impl Store {
         let mut connection = self.reader().await?;
         Ok(connection
             .rows(
-                "SELECT n.receiver, COALESCE(SUM(n.waiting), 0), MIN(n.oldest), COALESCE(SUM(n.dead), 0), \
-                 COALESCE(SUM(n.dropped), 0) FROM (SELECT receiver, \
+                "SELECT n.receiver, SUM(n.waiting), MIN(n.oldest), SUM(n.dead), \
+                 CAST(SUM(n.dropped) AS BIGINT) FROM (SELECT receiver, \
                  CASE WHEN dead_at IS NULL THEN 1 ELSE 0 END AS waiting, \
                  CASE WHEN dead_at IS NULL THEN at END AS oldest, \
                  CASE WHEN dead_at IS NULL THEN 0 ELSE 1 END AS dead, CAST(0 AS BIGINT) AS dropped FROM outbox \

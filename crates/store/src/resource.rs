@@ -6,10 +6,10 @@ use bessemer_model::notification::Told;
 use bessemer_model::{Fault, Timestamp};
 
 use crate::Page;
-use crate::outbox;
 use crate::StoreError;
 use crate::failure::Failure;
 use crate::list::{Conditions, Listed, page_rows};
+use crate::outbox;
 use crate::sql::{Connection, Row, ToValue, Value, placeholders};
 
 /// A change as a re-runnable function: it runs inside the transaction on the row as it is then, maybe
@@ -125,7 +125,6 @@ pub(crate) async fn insert<T: Resource>(
         .execute(sql, row.values())
         .await
         .map_err(|failure| duplicate(failure, row))?;
-    outbox::stored(connection, row);
     Ok(())
 }
 

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use crate::db::{Db, Engine, Schema};
 use crate::failure::Failure;
+use crate::outbox::{OutboxSettings, Telling, telling};
 use crate::session::KeptConductors;
 use crate::sql::Connection;
 use crate::writer::write_postgres;
-use crate::outbox::{OutboxSettings, Telling, telling};
 use crate::{Point, Settings, StoreError, WriteProbe};
 
 /// A handle on the database; cheap to clone. The methods stand in the file of what they are about:

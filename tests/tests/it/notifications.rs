@@ -11,15 +11,66 @@ use crate::driver_api::Service;
 use crate::driver_api::golden;
 
 /// Events that ours tells and upstream does not: there a payload fails when a member that may not be null is not given.
-const MORE: [(&str, &str); 4] = [
+const MORE: [(&str, &str); 5] = [
+    // fake power that is known from the first look on
+    (
+        "/states/provision",
+        "baremetal.node.power_state_corrected.success",
+    ),
     ("/v1/ports", "baremetal.port.create.start"),
     ("/v1/ports", "baremetal.port.create.error"),
     ("/v1/runbooks", "baremetal.runbook.create.start"),
-    ("/v1/inspection_rules", "baremetal.inspectionrule.create.start"),
+    (
+        "/v1/inspection_rules",
+        "baremetal.inspectionrule.create.start",
+    ),
+];
+
+/// Where ours is another on purpose: end of the event type, end of the member's path, why.
+const DIFFERS: [(&str, &str, &str); 4] = [
+    (
+        "create.error",
+        "_interface",
+        "upstream's conductor has completed the very object that its API goes on with",
+    ),
+    (
+        "power_set.start",
+        "/power_state",
+        "upstream's fake power knows no state before the first change",
+    ),
+    (
+        "",
+        "/instance_info/rescue_password",
+        "ours forgets it as soon as it is not needed",
+    ),
+    ("", "/instance_info/hashed_rescue_password", "the same"),
 ];
 
 /// Members whose values are each service's own.
 const OWN: [&str; 1] = ["driver_internal_info"];
+
+/// Members of upstream's steps of templates and runbooks that are those of its database's rows.
+const OF_ROWS: [&str; 8] = [
+    "deploy_template",
+    "id",
+    "created_at",
+    "updated_at",
+    "version",
+    "runbook_id",
+    "deploy_template_id",
+    "uuid",
+];
+
+/// Upstream's payload without what its database alone has.
+fn without_rows(payload: &Value) -> Value {
+    let mut payload = payload.clone();
+    if let Some(Value::Array(steps)) = payload.pointer_mut("/ironic_object.data/steps") {
+        for step in steps.iter_mut().filter_map(Value::as_object_mut) {
+            step.retain(|name, _| !OF_ROWS.contains(&name.as_str()));
+        }
+    }
+    payload
+}
 
 /// Adds where two payloads differ; times are only there or not.
 fn differences(at: &str, theirs: &Value, ours: &Value, out: &mut Vec<String>) {
@@ -55,22 +106,46 @@ fn compared(theirs: &Value, ours: &Message) -> Vec<String> {
     let message = &theirs["message"];
     let mut out = Vec::new();
     for (name, want, have) in [
-        ("event_type", &message["event_type"], ours.event_type.clone()),
-        ("publisher_id", &message["publisher_id"], ours.publisher_id.clone()),
-        ("priority", &message["priority"], ours.level.as_str().to_uppercase()),
+        (
+            "event_type",
+            &message["event_type"],
+            ours.event_type.clone(),
+        ),
+        (
+            "publisher_id",
+            &message["publisher_id"],
+            ours.publisher_id.clone(),
+        ),
+        (
+            "priority",
+            &message["priority"],
+            ours.level.as_str().to_uppercase(),
+        ),
     ] {
         if *want != Value::from(have.as_str()) {
             out.push(format!("{name}: {want} upstream, {have:?} ours"));
         }
     }
     let payload: Value = serde_json::from_str(&ours.payload).unwrap();
-    differences("", &message["payload"], &payload, &mut out);
+    let head = out.len();
+    differences("", &without_rows(&message["payload"]), &payload, &mut out);
+    let tail = out.split_off(head);
+    out.extend(tail.into_iter().filter(|line| {
+        let (path, _) = line.split_once(": ").unwrap();
+        !DIFFERS
+            .iter()
+            .any(|(event, member, _)| ours.event_type.ends_with(event) && path.ends_with(member))
+    }));
     out
 }
 
 /// Everything of the story that the outbox has, which is then emptied.
 async fn taken(service: &Service) -> Vec<Message> {
-    let rows = service.store.waiting_messages("rabbitmq", 1000).await.unwrap();
+    let rows = service
+        .store
+        .waiting_messages("rabbitmq", 1000)
+        .await
+        .unwrap();
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     service.store.messages_delivered(&ids).await.unwrap();
     rows
@@ -80,7 +155,10 @@ async fn settle(service: &Service, node: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let now = service.get(&format!("/v1/nodes/{node}")).await.json();
-        let open = service.store.get_open_operation(node.parse().unwrap()).await;
+        let open = service
+            .store
+            .get_open_operation(node.parse().unwrap())
+            .await;
         if now["reservation"].is_null() && open.unwrap().is_none() {
             return;
         }
@@ -124,21 +202,36 @@ async fn upstream_s_notifications() {
             body => service.send(&method, &path, body).await,
         };
         if json!(reply.status.as_u16()) != step["status"] {
-            wrong.push(format!("{shown}: {} {} instead of {}", reply.status, reply.text, step["status"]));
+            wrong.push(format!(
+                "{shown}: {} {} instead of {}",
+                reply.status, reply.text, step["status"]
+            ));
         }
         if let Some(node) = step["settles"].as_str() {
             settle(&service, node).await;
+        }
+        if method == "POST" && path == "/v1/allocations" {
+            service
+                .until("the allocation", async || {
+                    let all = service.get("/v1/allocations").await.json();
+                    all["allocations"][0]["state"] != "allocating"
+                })
+                .await;
         }
         let mut ours = taken(&service).await;
         let theirs = step["notifications"].as_array().unwrap();
         let told = |event: &str| theirs.iter().any(|m| m["message"]["event_type"] == event);
         ours.retain(|m| {
-            let more = MORE.contains(&(path.as_str(), m.event_type.as_str()));
+            let more = MORE
+                .iter()
+                .any(|(at, event)| path.ends_with(at) && m.event_type == *event);
             !more || told(&m.event_type)
         });
         if theirs.len() != ours.len() {
             let events = |all: &[Value]| -> Vec<Value> {
-                all.iter().map(|m| m["message"]["event_type"].clone()).collect()
+                all.iter()
+                    .map(|m| m["message"]["event_type"].clone())
+                    .collect()
             };
             let have: Vec<&str> = ours.iter().map(|m| m.event_type.as_str()).collect();
             wrong.push(format!("{shown}: {have:?} instead of {:?}", events(theirs)));
@@ -152,6 +245,11 @@ async fn upstream_s_notifications() {
         }
     }
     service.stop().await;
-    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differences:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(count > 100, "only {count} notifications");
 }

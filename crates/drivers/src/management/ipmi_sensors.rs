@@ -150,7 +150,10 @@ fn fields(sensor: &Sensor, reading: Reading) -> Map<String, Value> {
         .get(usize::from(sensor.entity))
         .copied()
         .unwrap_or("Unknown");
-    put("Sensor ID", format!("{} (0x{:x})", sensor.name, sensor.number));
+    put(
+        "Sensor ID",
+        format!("{} (0x{:x})", sensor.name, sensor.number),
+    );
     put(
         "Entity ID",
         format!("{}.{} ({entity})", sensor.entity, sensor.instance),
@@ -247,7 +250,9 @@ mod tests {
         let golden: Value = serde_json::from_str(include_str!("ipmi_sensors.json")).unwrap();
         let bytes = |value: &Value| -> Vec<u8> {
             let numbers = value.as_array().unwrap().iter();
-            numbers.map(|n| u8::try_from(n.as_u64().unwrap()).unwrap()).collect()
+            numbers
+                .map(|n| u8::try_from(n.as_u64().unwrap()).unwrap())
+                .collect()
         };
         let sensors: Vec<_> = golden["sensors"]
             .as_array()

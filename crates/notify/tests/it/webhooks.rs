@@ -123,20 +123,27 @@ async fn store(settings: Settings, receivers: &[&Arc<dyn Receiver>]) -> Store {
     .unwrap()
 }
 
-fn send(store: &Store, receivers: Vec<Arc<dyn Receiver>>) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+fn send(
+    store: &Store,
+    receivers: Vec<Arc<dyn Receiver>>,
+    name: &str,
+) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let stop = CancellationToken::new();
     let limits = Limits {
         messages: 1000,
         time: Duration::from_secs(3600),
     };
-    let sender = Sender::new(store.clone(), receivers, limits);
+    let sender = Sender::new(store.clone(), receivers, limits, name);
     let task = tokio::spawn(sender.run(stop.clone()));
     (stop, task)
 }
 
 async fn samples(store: &Store, numbers: std::ops::Range<i64>) {
     for n in numbers {
-        store.add_sample("hardware.x.metrics", json!({"n": n})).await.unwrap();
+        store
+            .add_sample("hardware.x.metrics", json!({"n": n}))
+            .await
+            .unwrap();
     }
 }
 
@@ -156,13 +163,19 @@ async fn in_order_and_apart() {
         let away = receiver("http://127.0.0.1:9/hook", 1000);
         let store = store(settings, &[&here, &away]).await;
         samples(&store, 0..3).await;
-        let (stop, task) = send(&store, vec![here.clone(), away.clone()]);
+        let (stop, task) = send(&store, vec![here.clone(), away.clone()], "a");
         samples(&store, 3..5).await;
         site.requests(7).await;
         assert_eq!(site.numbers(), [0, 1, 2, 3, 4]);
         stop.cancel();
         task.await.unwrap();
-        assert!(store.waiting_messages(here.name(), 10).await.unwrap().is_empty());
+        assert!(
+            store
+                .waiting_messages(here.name(), 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let left = store.waiting_messages(away.name(), 10).await.unwrap();
         assert_eq!(left.len(), 5);
         assert!(left[0].attempts > 0 && left[0].error.is_some(), "{left:?}");
@@ -176,12 +189,20 @@ async fn in_order_and_apart() {
 async fn dead_letters_are_replayed() {
     on_both(async |settings| {
         let mut site = Site::start().await;
-        *site.answers.lock().unwrap() = vec![StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST, StatusCode::OK];
+        *site.answers.lock().unwrap() = vec![
+            StatusCode::BAD_REQUEST,
+            StatusCode::BAD_REQUEST,
+            StatusCode::OK,
+        ];
         let here = receiver(&site.url, 2);
         let store = store(settings, &[&here]).await;
         samples(&store, 0..2).await;
-        let first = store.waiting_messages(here.name(), 1).await.unwrap().remove(0);
-        let (stop, task) = send(&store, vec![here.clone()]);
+        let first = store
+            .waiting_messages(here.name(), 1)
+            .await
+            .unwrap()
+            .remove(0);
+        let (stop, task) = send(&store, vec![here.clone()], "a");
         site.requests(3).await;
         assert_eq!(site.numbers(), [1]);
         let dead = store.dead_letters(None, 0, 10).await.unwrap();
@@ -204,8 +225,8 @@ async fn one_of_two_senders() {
         let mut site = Site::start().await;
         let here = receiver(&site.url, 2);
         let store = store(settings, &[&here]).await;
-        let (stop_one, one) = send(&store, vec![here.clone()]);
-        let (stop_two, two) = send(&store, vec![here.clone()]);
+        let (stop_one, one) = send(&store, vec![here.clone()], "a");
+        let (stop_two, two) = send(&store, vec![here.clone()], "b");
         samples(&store, 0..20).await;
         site.requests(20).await;
         stop_one.cancel();
