@@ -2,8 +2,8 @@
 //!
 //! The start and the end are stored with the write itself, by the store; a refusal is told alone.
 
-use bessemer_model::{Allocation, Node};
 use bessemer_model::notification::{Level, Payload, Told, maintenance};
+use bessemer_model::{Allocation, Node};
 use bessemer_store::Announcement;
 use serde_json::{Map, Value};
 

@@ -15,9 +15,7 @@ use crate::engine::{Engine, Shared};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::verbs::{self, Provision};
-use crate::{
-    allocations, error_text, forget, heartbeat, power_sync, report, sensors, vif,
-};
+use crate::{allocations, error_text, forget, heartbeat, power_sync, report, sensors, vif};
 
 /// One interface of `GET /v1/nodes/{ident}/validate`.
 #[derive(Debug, Clone)]

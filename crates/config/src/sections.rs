@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use crate::types::{
     AuthStrategy, BootMode, DhcpNetwork, DhcpProvider, FakeDelay, LogFormat, NotificationDriver,
-    NotificationLevel, TlsVersion,
+    NotificationLevel, TlsVersion, host_name,
 };
 use crate::value::{Bad, OptionInfo, OptionValue};
 
@@ -129,15 +129,6 @@ macro_rules! sections {
             all
         }
     };
-}
-
-/// Name of this machine.
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".into())
 }
 
 fn list(items: &[&str]) -> Vec<String> {

@@ -113,6 +113,15 @@ impl OptionValue for Vec<NotificationDriver> {
     }
 }
 
+/// Name of this machine.
+pub(crate) fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
 /// A pretended duration of the fake interfaces: seconds, or `min,max` for a random one between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FakeDelay {
