@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 
 /// Lines beyond which a file is no longer read in one sitting.
 const LONGEST_FILE: usize = 1000;
@@ -67,6 +67,7 @@ const LICENCES: [&str; 13] = [
 pub fn tidy(workspace: &Path) -> Result<()> {
     let metadata = MetadataCommand::new()
         .manifest_path(workspace.join("Cargo.toml"))
+        .features(CargoOpt::AllFeatures)
         .other_options(["--locked".to_owned()])
         .exec()
         .context("cargo metadata")?;

@@ -452,13 +452,6 @@ pub(crate) fn apply_event(node: &mut Node, event: Event) -> Result<(), Fault> {
         from: node.provision_state,
         from_target: node.target_provision_state,
     };
-    use bessemer_model::ProvisionState as S;
-    if matches!(node.provision_state, S::Inspecting | S::InspectWait)
-        && matches!(row.to, S::Manageable | S::InspectFailed)
-    {
-        // as upstream does: it is set only while an inspection runs
-        node.inspection_started_at = None;
-    }
     node.provision_state = row.to;
     match row.target {
         Target::Set(state) => node.target_provision_state = Some(state),

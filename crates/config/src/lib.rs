@@ -1,7 +1,7 @@
 //! Every option of Bessemer as data: name, type, default, meaning, and who reads it.
 //!
 //! Section and option names are upstream's wherever the meaning is the same. An option is one row in
-//! `sections.rs`; the struct field, the parser, `bessemer serve --help`, the annotated example
+//! `sections/`; the struct field, the parser, `bessemer serve --help`, the annotated example
 //! (`docs/bessemer.example.toml`) and the reference (`docs/options.md`) come from that row. An option that
 //! nobody reads must not exist.
 //!

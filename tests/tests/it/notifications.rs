@@ -122,7 +122,7 @@ fn compared(theirs: &Value, ours: &Message) -> Vec<String> {
             ours.level.as_str().to_uppercase(),
         ),
     ] {
-        if *want != Value::from(have.as_str()) {
+        if want.as_str() != Some(have.as_str()) {
             out.push(format!("{name}: {want} upstream, {have:?} ours"));
         }
     }

@@ -1,0 +1,290 @@
+//! The conductor, its flows and the programs in ramdisks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{list, seconds};
+use crate::types::BootMode;
+
+section! {
+    /// The engine and what it does with nodes.
+    Conductor = "conductor" {
+        #[reader("conductor")]
+        /// This conductor takes only nodes of this group.
+        conductor_group: String = String::new(),
+        #[reader("conductor")]
+        /// Phases of operations that run at once.
+        workers_pool_size: u32 = 300,
+        #[reader("conductor")]
+        /// How often a conductor renews its session in the database.
+        heartbeat_interval: Duration = seconds(2),
+        #[reader("conductor")]
+        /// A session that was not renewed for so long has ended; others take its work.
+        heartbeat_timeout: Duration = seconds(8),
+        #[reader("conductor, server")]
+        /// How long running phases may take to end when the service is stopped.
+        graceful_shutdown_timeout: Duration = seconds(60),
+        #[reader("conductor")]
+        /// Time between two looks for allocations that another conductor left unfinished; 0 = never.
+        check_allocations_interval: Duration = seconds(60),
+        #[reader("conductor")]
+        /// How often an allocation looks at suitable nodes that are being worked on before it fails.
+        node_locked_retry_attempts: u32 = 3,
+        #[reader("conductor")]
+        /// Time between two such looks.
+        node_locked_retry_interval: Duration = seconds(1),
+        #[reader("conductor")]
+        /// Time between two looks at the power state of every node; 0 = never.
+        sync_power_state_interval: Duration = seconds(120),
+        #[reader("conductor")]
+        /// Power states asked for at once by the power sync.
+        sync_power_state_workers: u32 = 8,
+        #[reader("conductor")]
+        /// When a node's power is not as recorded: true sets the node, false corrects the record. A node's own `driver_info/force_power_state_during_sync` goes first.
+        force_power_state_during_sync: bool = true,
+        #[reader("conductor")]
+        /// Time between two looks at nodes that are in maintenance because their power could not be read; 0 = never.
+        power_failure_recovery_interval: Duration = seconds(300),
+        #[reader("conductor")]
+        /// Time between two looks for conductors to forget; 0 = never.
+        conductor_cleanup_interval: Duration = seconds(86_400),
+        #[reader("conductor")]
+        /// A conductor that was away for so long is forgotten. At least three times heartbeat_timeout.
+        conductor_cleanup_timeout: Duration = seconds(1_209_600),
+        #[reader("conductor")]
+        /// Conductors that are forgotten at once, at most.
+        conductor_cleanup_batch_size: u32 = 50,
+        #[reader("conductor")]
+        /// Failed looks or corrections after which the node goes to maintenance with fault `power failure`.
+        power_state_sync_max_retries: u32 = 3,
+        #[reader("conductor")]
+        /// How long a power action may take until the state is as wanted.
+        power_state_change_timeout: Duration = seconds(60),
+        #[reader("conductor")]
+        /// The same for a soft power off, which the operating system has to do.
+        soft_power_off_timeout: Duration = seconds(600),
+        #[reader("conductor")]
+        /// How long a deploy waits for the agent's next call; 0 = for ever.
+        deploy_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long cleaning waits for the agent's next call; 0 = for ever.
+        clean_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long a service waits for the agent's next call; 0 = for ever.
+        service_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long a rescue waits for the agent's next call; 0 = for ever.
+        rescue_callback_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// How long an inspection waits for the ramdisk's report; 0 = for ever.
+        inspect_wait_timeout: Duration = seconds(1800),
+        #[reader("conductor")]
+        /// A node that was switched on into the ramdisk and of which neither DHCP nor TFTP, HTTP or the API heard anything for so long is switched off and on once more; 0 = never. Only with the built-in network boot. When the service was started meanwhile, at most 90 seconds after its start.
+        boot_sign_timeout: Duration = seconds(600),
+        #[reader("conductor")]
+        /// Switch the node off when a service fails.
+        poweroff_in_servicefail: bool = false,
+        #[reader("conductor")]
+        /// Clean nodes before they become available. A node's own `automated_clean` goes first.
+        automated_clean: bool = true,
+        #[reader("conductor")]
+        /// What automated cleaning does: `autogenerated` (the steps of driver and agent), `runbook`, `hybrid` (a runbook where one can be used).
+        automated_cleaning_step_source: String = "autogenerated".into(),
+        #[reader("conductor")]
+        /// The runbook of automated cleaning, by name or UUID.
+        automated_cleaning_runbook: Option<String> = None,
+        #[reader("conductor")]
+        /// The same by resource class of the node, which goes first.
+        automated_cleaning_runbook_by_resource_class: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// `driver_info/cleaning_runbook` of a node goes before both.
+        automated_cleaning_runbook_from_node: bool = false,
+        #[reader("conductor")]
+        /// Only nodes with one of the runbook's traits (or its name as a trait) are cleaned by it.
+        automated_cleaning_runbook_validate_traits: bool = true,
+        #[reader("conductor")]
+        /// Priorities of clean steps, as `interface.step` to number; 0 switches a step off.
+        clean_step_priority_override: BTreeMap<String, u32> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// Priorities of the driver's verify steps (`manage`), likewise.
+        verify_step_priority_override: BTreeMap<String, u32> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// Switch the node off when cleaning fails.
+        poweroff_in_cleanfail: bool = false,
+        #[reader("api")]
+        /// Nodes may be deleted while `available`.
+        allow_deleting_available_nodes: bool = true,
+        #[reader("conductor")]
+        /// Provision verbs are allowed in maintenance (deploy and rebuild never are).
+        allow_provisioning_in_maintenance: bool = true,
+        #[reader("conductor")]
+        /// Nodes being deployed at once; more are refused with 503.
+        max_concurrent_deploy: u32 = 250,
+        #[reader("conductor")]
+        /// Nodes being cleaned or deleted at once; more are refused with 503.
+        max_concurrent_clean: u32 = 50,
+        #[reader("conductor")]
+        /// The two limits hold for each conductor group by itself.
+        max_concurrent_per_conductor_group: bool = false,
+        #[reader("conductor")]
+        /// Who becomes the lessee of a node that is deployed and has none, until it is undeployed: `instance` (`instance_info/project_id`), `request` (the project of the caller), `none`.
+        automatic_lessee_source: String = "instance".into(),
+        #[reader("drivers")]
+        /// Kernel of the deploy ramdisk, `file:///` or `http://`. A node's `driver_info` goes first.
+        deploy_kernel: Option<String> = None,
+        #[reader("drivers")]
+        /// The deploy ramdisk itself.
+        deploy_ramdisk: Option<String> = None,
+        #[reader("drivers")]
+        /// `deploy_kernel` by `cpu_arch` of the node.
+        deploy_kernel_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// `deploy_ramdisk` by `cpu_arch` of the node.
+        deploy_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// Kernel of the rescue ramdisk. A node's `driver_info` goes first.
+        rescue_kernel: Option<String> = None,
+        #[reader("drivers")]
+        /// The rescue ramdisk itself; its agent must have the rescue extension, which upstream's has.
+        rescue_ramdisk: Option<String> = None,
+        #[reader("drivers")]
+        /// `rescue_kernel` by `cpu_arch` of the node.
+        rescue_kernel_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
+        /// `rescue_ramdisk` by `cpu_arch` of the node.
+        rescue_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("conductor")]
+        /// How a rescue password is hashed before it is kept and sent to the agent: `sha256` or `sha512`.
+        rescue_password_hash_algorithm: String = "sha256".into(),
+        #[reader("drivers, api")]
+        /// Formats that images may have.
+        permitted_image_formats: Vec<String> = list(&["raw", "gpt", "qcow2"]),
+        #[reader("drivers, api")]
+        /// Do not look into images before they are used. Leave it off.
+        disable_deep_image_inspection: bool = false,
+        #[reader("drivers")]
+        /// `file://` URLs in a node's `driver_info` must lie below one of these directories. What the operator sets here is trusted.
+        file_url_allowed_paths: Vec<String> = list(&["/var/lib/bessemer"]),
+        #[reader("conductor")]
+        /// Record errors and flow ends in the nodes' history.
+        node_history: bool = true,
+        #[reader("conductor")]
+        /// Entries of the history that are kept for each node, at most 10,000; older ones are purged.
+        node_history_max_entries: u32 = 300,
+        #[reader("conductor")]
+        /// Time between two purges of the history; 0 = never.
+        node_history_cleanup_interval: Duration = seconds(86_400),
+        #[reader("conductor")]
+        /// Entries that are purged at once, at most.
+        node_history_cleanup_batch_count: u32 = 1000,
+        #[reader("conductor")]
+        /// Entries that are younger than so many days are not purged.
+        node_history_minimum_days: u32 = 0,
+    }
+}
+
+section! {
+    /// Deploying and cleaning.
+    Deploy = "deploy" {
+        #[reader("netboot")]
+        /// Directory served to nodes over HTTP. Not set: `http` below state_path.
+        http_root: Option<PathBuf> = None,
+        #[reader("drivers")]
+        /// URL under which agents reach the API. Not set: api.public_endpoint, or `http://` my_ip `:` api.port.
+        external_callback_url: Option<String> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `deploy.erase_devices` (whole disks); 0 = off. Not set: the agent's own.
+        erase_devices_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `deploy.erase_devices_metadata`; 0 = off. Not set: the agent's own.
+        erase_devices_metadata_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `raid.create_configuration`; 0 = off. Not set: the agent's own.
+        create_configuration_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Priority of the clean step `raid.delete_configuration`; 0 = off. Not set: the agent's own.
+        delete_configuration_priority: Option<u32> = None,
+        #[reader("conductor")]
+        /// Leave nodes on in the ramdisk after cleaning and inspection, and go on with its agent instead of a restart when it called a short while ago.
+        fast_track: bool = false,
+        #[reader("conductor")]
+        /// An agent that was silent for so long is not gone on with.
+        fast_track_timeout: Duration = seconds(300),
+        #[reader("drivers")]
+        /// Boot mode of a node that names none.
+        default_boot_mode: BootMode = BootMode::Uefi,
+        #[reader("conductor")]
+        /// Switch a node off when its deploy fails.
+        power_off_after_deploy_failure: bool = true,
+    }
+}
+
+section! {
+    /// How the conductor talks to agents.
+    Agent = "agent" {
+        #[reader("drivers")]
+        /// How long a command to an agent may take to be answered.
+        command_timeout: Duration = seconds(60),
+        #[reader("conductor")]
+        /// Refuse agents whose callback URL is plain HTTP.
+        require_tls: bool = true,
+        #[reader("drivers")]
+        /// Talk only to an agent that shows the certificate which it announced.
+        verify_ca: bool = true,
+        #[reader("drivers, api")]
+        /// Accept MD5 checksums of images.
+        allow_md5_checksum: bool = true,
+        #[reader("drivers")]
+        /// Let agents write raw images while they download them.
+        stream_raw_images: bool = true,
+        #[reader("conductor")]
+        /// Looks at the power state after the agent was told to switch off.
+        post_deploy_get_power_state_retries: u32 = 6,
+        #[reader("conductor")]
+        /// Time between them.
+        post_deploy_get_power_state_retry_interval: Duration = seconds(5),
+    }
+}
+
+section! {
+    /// Inspection by the ramdisk.
+    Inspector = "inspector" {
+        #[reader("conductor")]
+        /// What is made of an inventory, in this order: ramdisk-error, validate-interfaces, ports, architecture, boot-mode, cpu-capabilities, cpus, memory, physical-network.
+        hooks: Vec<String> = list(&["ramdisk-error", "validate-interfaces", "ports", "architecture"]),
+        #[reader("conductor")]
+        /// Network cards that get a port: `pxe` (those that booted), `active` (those with an address), `all`, `disabled`.
+        add_ports: String = "pxe".into(),
+        #[reader("conductor")]
+        /// Ports that stay: `all`, `present` (those of the inventory), `added` (those that would be added).
+        keep_ports: String = "all".into(),
+        #[reader("conductor")]
+        /// Set `pxe_enabled` of ports by what booted.
+        update_pxe_enabled: bool = true,
+        #[reader("conductor")]
+        /// Switch the node off after its report.
+        power_off: bool = true,
+        #[reader("conductor")]
+        /// `key=value` pairs added to the ramdisk's kernel command line for inspection.
+        extra_kernel_params: String = String::new(),
+        #[reader("conductor")]
+        /// Flag of the processor to the capability that hook cpu-capabilities sets.
+        cpu_capabilities: BTreeMap<String, String> = [
+            ("vmx", "cpu_vt"), ("svm", "cpu_vt"), ("aes", "cpu_aes"), ("pse", "cpu_hugepages"),
+            ("pdpe1gb", "cpu_hugepages_1g"), ("smx", "cpu_txt"),
+        ].map(|(flag, capability)| (flag.to_owned(), capability.to_owned())).into(),
+        #[reader("conductor")]
+        /// Network (`192.0.2.0/24`) to the name of its physical network, for hook physical-network.
+        physical_network_cidr_map: BTreeMap<String, String> = BTreeMap::new(),
+    }
+}
+
+section! {
+    /// Rules that inventories are held against.
+    InspectionRules = "inspection_rules" {
+        #[reader("conductor")]
+        /// Whether rules see passwords in inventories: `always` masked, `sensitive` (only sensitive rules see them), `never` masked.
+        mask_secrets: String = "always".into(),
+    }
+}
