@@ -33,11 +33,28 @@ impl Folder {
     }
 }
 
+/// What a file consists of.
+#[derive(Clone, Debug)]
+pub(crate) enum Contents {
+    Bytes(Vec<u8>),
+    /// So many bytes that somebody else has.
+    Outside(u64),
+}
+
+impl Contents {
+    pub fn len(&self) -> u64 {
+        match self {
+            Contents::Bytes(bytes) => bytes.len() as u64,
+            Contents::Outside(len) => *len,
+        }
+    }
+}
+
 /// Folder 0 is the root.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     pub folders: Vec<Folder>,
-    pub files: Vec<Vec<u8>>,
+    pub files: Vec<Contents>,
 }
 
 impl Default for Tree {
@@ -50,7 +67,20 @@ impl Default for Tree {
 }
 
 impl Tree {
-    pub fn add(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), Error> {
+    /// Index of the file at a path.
+    pub fn find(&self, path: &str) -> Option<usize> {
+        let mut at = self.folders.first()?;
+        let mut names = path.split('/').peekable();
+        while let Some(name) = names.next() {
+            match at.entries.get(name)? {
+                Node::File(index) => return names.peek().is_none().then_some(*index),
+                Node::Folder(index) => at = self.folders.get(*index)?,
+            }
+        }
+        None
+    }
+
+    pub fn add(&mut self, path: &str, contents: Contents) -> Result<(), Error> {
         let bad = || Error::BadPath(path.to_owned());
         let duplicate = || Error::Duplicate(path.to_owned());
         let mut names: Vec<&str> = path.split('/').collect();
@@ -81,7 +111,7 @@ impl Tree {
         }
         here.entries
             .insert(name.to_owned(), Node::File(self.files.len()));
-        self.files.push(bytes);
+        self.files.push(contents);
         Ok(())
     }
 }
@@ -181,9 +211,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
+    fn none() -> Contents {
+        Contents::Bytes(Vec::new())
+    }
+
     fn check(path: &str, expected: bool) {
         assert_eq!(
-            Tree::default().add(path, Vec::new()).is_ok(),
+            Tree::default().add(path, none()).is_ok(),
             expected,
             "{path:?}"
         );
@@ -208,14 +242,15 @@ mod tests {
     #[test]
     fn a_path_is_given_once() {
         let mut tree = Tree::default();
-        tree.add("a/b", Vec::new()).unwrap();
+        tree.add("a/b", none()).unwrap();
         for path in ["a/b", "a", "a/b/c"] {
-            assert_eq!(
-                tree.add(path, Vec::new()),
-                Err(Error::Duplicate(path.into()))
-            );
+            assert_eq!(tree.add(path, none()), Err(Error::Duplicate(path.into())));
         }
-        tree.add("a/c", Vec::new()).unwrap();
+        tree.add("a/c", none()).unwrap();
+        assert_eq!(tree.find("a/c"), Some(1));
+        for path in ["a", "a/d", "a/b/c", ""] {
+            assert_eq!(tree.find(path), None, "{path}");
+        }
     }
 
     #[test]
@@ -230,7 +265,7 @@ mod tests {
             "user_data2",
             "a.b.c",
         ] {
-            tree.add(name, Vec::new()).unwrap();
+            tree.add(name, none()).unwrap();
         }
         let names: Vec<String> = View::Primary
             .entries(&tree.folders[0])

@@ -1,21 +1,122 @@
 //! The image as a whole: descriptors, path tables, directories of both trees, then the files' bytes once.
 
+use crate::boot::{self, Boot};
 use crate::record::{
     Moment, Target, alternate_name, both16, both32, directory_record, pack, pad, posix_attributes,
     rock_ridge_reference, susp_start,
 };
-use crate::tree::{Node, Tree, View};
+use crate::tree::{Contents, Node, Tree, View};
 use crate::{Error, SECTOR};
 
+/// Zeroes behind what is booted: loaders read whole chunks, and firmware fails reads across the end of a disc. As many as
+/// the usual writers add.
+const BEHIND: u32 = 150;
 /// Sectors before the first descriptor: the system area.
 const SYSTEM_AREA: usize = 16;
 const FOLDER_MODE: u32 = 0o040_555;
 const FILE_MODE: u32 = 0o100_444;
 
-pub(crate) fn build(label: &str, time: u32, tree: &Tree) -> Result<Vec<u8>, Error> {
+/// Where the bytes of an image come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Bytes(Vec<u8>),
+    /// The file of this number, as [`crate::Builder::add_outside`] counts them.
+    Outside(usize),
+}
+
+/// A part of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Of its first byte within the image.
+    pub offset: u64,
+    pub len: u64,
+    pub source: Source,
+}
+
+/// An image as parts that follow each other without gaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    pieces: Vec<Piece>,
+    len: u64,
+}
+
+impl Layout {
+    /// Bytes of the whole image.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Never true: an image has its descriptors.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    fn add_bytes(&mut self, more: impl IntoIterator<Item = u8>) {
+        if !matches!(
+            self.pieces.last(),
+            Some(Piece {
+                source: Source::Bytes(_),
+                ..
+            })
+        ) {
+            self.pieces.push(Piece {
+                offset: self.len,
+                len: 0,
+                source: Source::Bytes(Vec::new()),
+            });
+        }
+        if let Some(Piece {
+            source: Source::Bytes(bytes),
+            len,
+            ..
+        }) = self.pieces.last_mut()
+        {
+            bytes.extend(more);
+            self.len = self.len - *len + bytes.len() as u64;
+            *len = bytes.len() as u64;
+        }
+    }
+
+    fn add_outside(&mut self, number: usize, len: u64) {
+        if len > 0 {
+            self.pieces.push(Piece {
+                offset: self.len,
+                len,
+                source: Source::Outside(number),
+            });
+            self.len += len;
+        }
+    }
+
+    fn pad(&mut self) {
+        let rest = self.len % SECTOR as u64;
+        if rest > 0 {
+            let zeroes = usize::try_from(SECTOR as u64 - rest).unwrap_or(0);
+            self.add_bytes(std::iter::repeat_n(0, zeroes));
+        }
+    }
+}
+
+pub(crate) fn layout(
+    label: &str,
+    publisher: &str,
+    time: u32,
+    boot: &Boot,
+    tree: &mut Tree,
+) -> Result<Layout, Error> {
     let moment = Moment::from_unix(time);
-    // three descriptors, then for each view: two path tables and the directories; sizes do not depend on positions
-    let mut next = u32::try_from(SYSTEM_AREA + 3).map_err(|_| Error::TooLarge)?;
+    let bootable = boot.is_some();
+    // two descriptors of volumes and the terminator; El Torito's record is the second, its catalogue follows them all
+    let descriptors = if bootable { 5 } else { 3 };
+    let mut next = u32::try_from(SYSTEM_AREA + descriptors).map_err(|_| Error::TooLarge)?;
+    // then for each view: two path tables and the directories; sizes do not depend on positions
     let mut views = Vec::new();
     for view in [View::Primary, View::Joliet] {
         let plan = Plan::new(view, tree, next)?;
@@ -23,8 +124,8 @@ pub(crate) fn build(label: &str, time: u32, tree: &Tree) -> Result<Vec<u8>, Erro
         views.push(plan);
     }
     let mut files = Vec::new();
-    for bytes in &tree.files {
-        let len = u32::try_from(bytes.len()).map_err(|_| Error::TooLarge)?;
+    for contents in &tree.files {
+        let len = u32::try_from(contents.len()).map_err(|_| Error::TooLarge)?;
         files.push(Target {
             extent: next,
             len,
@@ -34,30 +135,53 @@ pub(crate) fn build(label: &str, time: u32, tree: &Tree) -> Result<Vec<u8>, Erro
             .checked_add(len.div_ceil(SECTOR as u32))
             .ok_or(Error::TooLarge)?;
     }
+    if bootable {
+        next = next.checked_add(BEHIND).ok_or(Error::TooLarge)?;
+    }
     if u64::from(next) * SECTOR as u64 > u64::from(u32::MAX) {
         return Err(Error::TooLarge);
     }
 
-    let mut image = vec![0; SYSTEM_AREA * SECTOR];
-    for plan in &views {
-        image.extend(plan.descriptor(label, moment, next));
+    let mut image = Layout::default();
+    image.add_bytes(std::iter::repeat_n(0, SYSTEM_AREA * SECTOR));
+    let mut catalogue = None;
+    for (nth, plan) in views.iter().enumerate() {
+        image.add_bytes(plan.descriptor(label, publisher, moment, next));
+        if nth == 0 && bootable {
+            let place = SYSTEM_AREA + descriptors - 1;
+            image.add_bytes(boot::record(
+                u32::try_from(place).map_err(|_| Error::TooLarge)?,
+            ));
+            catalogue = Some(boot.catalogue(tree, &files)?);
+        }
     }
     let mut terminator = b"\xffCD001\x01".to_vec();
     pad(&mut terminator);
-    image.extend(terminator);
+    image.add_bytes(terminator);
+    image.add_bytes(catalogue.into_iter().flatten());
     for plan in &views {
         for order in [Order::Little, Order::Big] {
             let mut table = plan.path_table(tree, order);
             pad(&mut table);
-            image.extend(table);
+            image.add_bytes(table);
         }
         for folder in &plan.order {
-            image.extend(pack(&plan.records(tree, *folder, &files, moment)));
+            image.add_bytes(pack(&plan.records(tree, *folder, &files, moment)));
         }
     }
-    for bytes in &tree.files {
-        image.extend(bytes);
-        pad(&mut image);
+    let mut outside = 0;
+    for contents in std::mem::take(&mut tree.files) {
+        match contents {
+            Contents::Bytes(bytes) => image.add_bytes(bytes),
+            Contents::Outside(len) => {
+                image.add_outside(outside, len);
+                outside += 1;
+            }
+        }
+        image.pad();
+    }
+    if bootable {
+        image.add_bytes(std::iter::repeat_n(0, BEHIND as usize * SECTOR));
     }
     Ok(image)
 }
@@ -228,7 +352,7 @@ impl Plan {
     }
 
     /// The view's volume descriptor: primary (ECMA-119 8.4) or Joliet's supplementary one (8.5).
-    fn descriptor(&self, label: &str, moment: Moment, sectors: u32) -> Vec<u8> {
+    fn descriptor(&self, label: &str, publisher: &str, moment: Moment, sectors: u32) -> Vec<u8> {
         let joliet = self.view == View::Joliet;
         let text = |text: &str, len: usize| -> Vec<u8> {
             if joliet {
@@ -266,7 +390,7 @@ impl Plan {
         d.extend([0; 4]);
         d.extend(directory_record(self.target(0), moment, &[0], &[]));
         // volume set, publisher, preparer, application
-        for text_of in ["", "", "", "BESSEMER"] {
+        for text_of in ["", publisher, "", "BESSEMER"] {
             d.extend(text(text_of, 128));
         }
         // copyright, abstract and bibliographic files
@@ -294,9 +418,22 @@ mod tests {
         let make = |names: &[&str]| {
             let mut tree = Tree::default();
             for name in names {
-                tree.add(name, name.as_bytes().to_vec()).unwrap();
+                let bytes = Contents::Bytes(name.as_bytes().to_vec());
+                tree.add(name, bytes).unwrap();
             }
-            build("config-2", 1, &tree).unwrap()
+            let layout = layout("config-2", "", 1, &Boot::default(), &mut tree).unwrap();
+            let [
+                Piece {
+                    offset: 0,
+                    source: Source::Bytes(bytes),
+                    len,
+                },
+            ] = layout.pieces()
+            else {
+                panic!("{layout:?}")
+            };
+            assert_eq!((*len, layout.len()), (bytes.len() as u64, *len));
+            bytes.clone()
         };
         let image = make(&["a/b", "a/c", "d"]);
         assert_eq!(image, make(&["a/b", "a/c", "d"]));

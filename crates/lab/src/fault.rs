@@ -16,6 +16,12 @@ pub enum Fault {
     BmcSlow,
     /// The BMC refuses chassis commands.
     BmcRefuses,
+    /// A Redfish BMC answers 503, with the probability `value` (0.3).
+    BmcBusy,
+    /// A Redfish BMC forgets its sessions, at each request with the probability `value` (0.3).
+    SessionsDropped,
+    /// A Redfish BMC goes on telling an image that it has ejected.
+    StaleMedia,
     /// Power commands are accepted and have no effect.
     PowerStuck,
     /// The operating system ignores a soft power off.

@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use crate::bmc::{self, Behind};
 use crate::disk::Disk;
 use crate::fault::Fault;
-use crate::host::{self, Facts, Host, PowerChange, Stage};
+use crate::host::{self, BmcKind, Facts, Host, PowerChange, Stage};
 use crate::journal::Journal;
+use crate::redfish;
 use crate::settings::Settings;
 
 /// Longest line of a command.
@@ -107,16 +108,14 @@ impl Lab {
         let mut hosts = Vec::with_capacity(settings.hosts);
         for index in 0..settings.hosts {
             let (mut facts, mac) = host::facts(&settings, index);
-            let chassis = Arc::new(Behind::default());
             let failed = |source| Error::Bmc {
                 host: facts.name.clone(),
                 address: (facts.bmc_address, facts.bmc_port).into(),
                 source,
             };
-            let bmc = bmc::bind(&facts, false, chassis.clone())
-                .await
-                .map_err(failed)?;
-            facts.bmc_port = bmc.local_addr().map_err(failed)?.port();
+            let bmc = Bmc::bind(&facts).await.map_err(failed)?;
+            facts.bmc_port = bmc.port().map_err(failed)?;
+            facts.bmc_certificate = bmc.certificate();
             let host = Host::new(
                 index,
                 facts,
@@ -126,8 +125,7 @@ impl Lab {
                 tasks.clone(),
                 stop.clone(),
             );
-            chassis.set(host.clone());
-            tasks.spawn(bmc::run(index, host.clone(), chassis, bmc, stop.clone()));
+            bmc.run(index, &host, stop.clone());
             hosts.push(host);
         }
         let lab = Arc::new(Self {
@@ -226,6 +224,62 @@ impl Lab {
         self.tasks.wait().await;
         if let Some(path) = &self.control {
             let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A BMC whose port is bound and behind which there is no host yet: the port is one of the host's facts.
+enum Bmc {
+    Ipmi(bessemer_ipmi::bmc::BmcServer, Arc<Behind>),
+    Redfish(
+        tokio::net::TcpListener,
+        Option<(String, Arc<rustls::ServerConfig>)>,
+    ),
+}
+
+impl Bmc {
+    async fn bind(facts: &Facts) -> io::Result<Self> {
+        let identity = match facts.bmc {
+            BmcKind::Ipmi => {
+                let chassis = Arc::new(Behind::default());
+                let server = bmc::bind(facts, false, chassis.clone()).await?;
+                return Ok(Self::Ipmi(server, chassis));
+            }
+            BmcKind::Redfish => {
+                Some(crate::tls::pinned_identity(facts.bmc_address).map_err(io::Error::other)?)
+            }
+            BmcKind::RedfishHttp => None,
+        };
+        let address = (facts.bmc_address, facts.bmc_port).into();
+        Ok(Self::Redfish(redfish::bind(address).await?, identity))
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        Ok(match self {
+            Self::Ipmi(server, _) => server.local_addr()?.port(),
+            Self::Redfish(listener, _) => listener.local_addr()?.port(),
+        })
+    }
+
+    fn certificate(&self) -> Option<String> {
+        match self {
+            Self::Ipmi(..) => None,
+            Self::Redfish(_, identity) => identity.as_ref().map(|(digest, _)| digest.clone()),
+        }
+    }
+
+    fn run(self, index: usize, host: &Arc<Host>, stop: CancellationToken) {
+        match self {
+            Self::Ipmi(server, chassis) => {
+                chassis.set(host.clone());
+                let running = bmc::run(index, host.clone(), chassis, server, stop);
+                host.tasks.spawn(running);
+            }
+            Self::Redfish(listener, identity) => {
+                let tls = identity.map(|(_, tls)| tls);
+                let running = redfish::run(index, host.clone(), listener, tls, stop);
+                host.tasks.spawn(running);
+            }
         }
     }
 }

@@ -34,6 +34,11 @@ pub fn fuzz_tftp_packet(data: &[u8]) {
     boot::tftp::fuzz(data);
 }
 
+/// What is read of a disc.
+pub fn fuzz_disc(data: &[u8]) {
+    boot::cd::fuzz(data);
+}
+
 /// The body of a command to the agent.
 pub fn fuzz_agent_command(data: &[u8]) {
     agent::fuzz_command(data);
@@ -72,13 +77,13 @@ pub fn fuzz_log(data: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::dice::Dice;
 
     /// Flips, cuts, doubles and inserts.
-    fn mutate(dice: &Dice, sample: &[u8]) -> Vec<u8> {
+    pub(crate) fn mutate(dice: &Dice, sample: &[u8]) -> Vec<u8> {
         let mut bytes = sample.to_vec();
         for _ in 0..=dice.draw() % 6 {
             let at = usize::try_from(dice.draw()).unwrap() % bytes.len().max(1);
@@ -102,7 +107,21 @@ mod tests {
     fn nothing_panics() {
         type Target = fn(&[u8]);
         let qcow2 = [&b"QFI\xfb\0\0\0\x03"[..], &[0; 100]].concat();
-        let samples: [(Target, &[u8]); 9] = [
+        let mut volume = vec![0; 6144];
+        for (at, bytes) in [
+            (0, &b"\x01CD001\x01"[..]),
+            (
+                156,
+                &[34, 0, 20, 0, 0, 0, 0, 0, 0, 20, 0, 8, 0, 0, 0, 0, 8, 0],
+            ),
+            (188, &[1]),
+            (2048, b"\0CD001\x01EL TORITO SPECIFICATION"),
+            (4096, b"\xffCD001\x01"),
+        ] {
+            volume[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        let samples: [(Target, &[u8]); 10] = [
+            (fuzz_disc, &volume),
             (
                 fuzz_ipxe_script,
                 b"#!ipxe\nset x ${net0/mac:hexhyp}\n:retry\nisset ${y} && goto end || chain sub/${x}\nkernel --timeout 5 k a=${x} || goto retry\ninitrd -n rd r\nimgargs k b\nboot\n:end\nsleep 1\ninc i 2\niseq ${i} 4 || goto retry\nsanboot --drive 0x80\nexit 1\n",

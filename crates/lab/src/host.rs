@@ -31,10 +31,60 @@ pub enum Firmware {
     Uefi,
 }
 
+/// What a host's BMC speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BmcKind {
+    /// IPMI 2.0 over UDP.
+    #[default]
+    Ipmi,
+    /// Redfish over HTTPS, with a certificate that nobody signed.
+    Redfish,
+    /// Redfish over HTTP.
+    RedfishHttp,
+}
+
+/// A virtual drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Drive {
+    Cd,
+    Usb,
+}
+
+/// What is in the virtual drives: addresses of images.
+#[derive(Debug, Clone, Default)]
+pub struct Media {
+    cd: Option<String>,
+    usb: Option<String>,
+}
+
+impl Media {
+    #[must_use]
+    pub fn get(&self, drive: Drive) -> Option<&String> {
+        match drive {
+            Drive::Cd => self.cd.as_ref(),
+            Drive::Usb => self.usb.as_ref(),
+        }
+    }
+
+    fn set(&mut self, drive: Drive, image: Option<String>) {
+        match drive {
+            Drive::Cd => self.cd = image,
+            Drive::Usb => self.usb = image,
+        }
+    }
+}
+
 /// What one needs to know to enrol a host. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub name: String,
+    #[serde(default)]
+    pub bmc: BmcKind,
+    /// SHA-256 of the certificate that a Redfish BMC shows, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_certificate: Option<String>,
     pub bmc_address: std::net::IpAddr,
     pub bmc_port: u16,
     pub bmc_user: String,
@@ -50,6 +100,20 @@ pub struct Facts {
     pub disk_gb: u64,
     pub serial_number: String,
     pub system_uuid: uuid::Uuid,
+}
+
+impl Facts {
+    /// Where a Redfish BMC answers.
+    #[must_use]
+    pub fn redfish_url(&self) -> Option<String> {
+        let scheme = match self.bmc {
+            BmcKind::Ipmi => return None,
+            BmcKind::Redfish => "https",
+            BmcKind::RedfishHttp => "http",
+        };
+        let address = std::net::SocketAddr::new(self.bmc_address, self.bmc_port);
+        Some(format!("{scheme}://{address}"))
+    }
 }
 
 impl std::fmt::Debug for Facts {
@@ -102,6 +166,7 @@ pub struct State {
     pub boot: u64,
     pub stage: Stage,
     pub flags: BootFlags,
+    pub media: Media,
     pub disk: Disk,
     pub faults: ActiveFaults,
     pub running: Option<Running>,
@@ -167,6 +232,8 @@ pub fn facts(settings: &Settings, index: usize) -> (Facts, MacAddress) {
     let cpus = 8u32 << (dice.draw() % 4);
     let facts = Facts {
         name: format!("h{index}"),
+        bmc: settings.bmc_kind(index),
+        bmc_certificate: None,
         bmc_address: settings.bmc_base.map_or(Ipv4Addr::LOCALHOST, plus).into(),
         bmc_port: settings.bmc_base.map_or(0, |_| settings.bmc_port),
         bmc_user: settings.bmc_user.clone(),
@@ -214,6 +281,7 @@ impl Host {
             boot: 0,
             stage: Stage::Off,
             flags: BootFlags::default(),
+            media: Media::default(),
             disk: Disk::used(),
             faults: ActiveFaults::default(),
             running: None,
@@ -237,7 +305,7 @@ impl Host {
         let disk = host.lock().disk.clone();
         host.log(
             "host",
-            json!({"mac": host.facts.mac, "firmware": host.facts.firmware, "port": host.facts.bmc_port, "disk": disk}),
+            json!({"mac": host.facts.mac, "firmware": host.facts.firmware, "bmc": host.facts.bmc, "port": host.facts.bmc_port, "disk": disk}),
         );
         Arc::new(host)
     }
@@ -501,16 +569,38 @@ impl Host {
                     vec![BootFrom::Disk, BootFrom::Network]
                 }
                 Some(BootDevice::Bios) => vec![],
+                Some(BootDevice::Cdrom | BootDevice::RemoteCdrom) => {
+                    let cd = state.media.get(Drive::Cd).cloned().map(BootFrom::Cd);
+                    cd.into_iter()
+                        .chain([BootFrom::Network, BootFrom::Disk])
+                        .collect()
+                }
                 // the factory's order, and what is not there is passed over
                 _ => vec![BootFrom::Network, BootFrom::Disk],
             };
             let name = device.map_or("default", device_name);
+            let names: Vec<_> = order.iter().map(BootFrom::name).collect();
             self.log(
                 "boot",
-                json!({"number": boot, "device": name, "order": order}),
+                json!({"number": boot, "device": name, "order": names}),
             );
             order
         })
+    }
+
+    /// Puts an image into a virtual drive, or takes it out.
+    pub fn set_media(&self, drive: Drive, image: Option<String>) {
+        let mut state = self.lock();
+        if state.media.get(drive) == image.as_ref() {
+            return;
+        }
+        let event = if image.is_some() {
+            "media_inserted"
+        } else {
+            "media_ejected"
+        };
+        state.media.set(drive, image);
+        self.log(event, json!({"drive": drive}));
     }
 
     // ---- commands of the agent -----------------------------------------------------------------------------------
@@ -714,11 +804,22 @@ pub enum PowerChange {
 }
 
 /// What firmware can boot from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BootFrom {
+    /// With the address of the image, which is a secret.
+    Cd(String),
     Network,
     Disk,
+}
+
+impl BootFrom {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Cd(_) => "cd",
+            Self::Network => "network",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 fn device_name(device: BootDevice) -> &'static str {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::agent;
+use crate::boot::cd;
 use crate::boot::dhcp::{self, Role};
 use crate::boot::fetch::{Fetcher, http_client};
 use crate::boot::ipxe::{self, Action};
@@ -57,6 +58,10 @@ pub async fn run(host: &Arc<Host>, boot: u64, stop: &CancellationToken) {
                         return;
                     }
                 }
+                BootFrom::Cd(url) => match boot_cd(host, boot, url).await {
+                    Ok(parameters) => return agent::run(host, boot, stop, &parameters).await,
+                    Err(why) => host.log_live(boot, "cd_boot_failed", json!({"why": why})),
+                },
                 BootFrom::Network => {
                     host.live(boot, |state| state.stage = Stage::NetworkBoot);
                     match boot_network(host, boot).await {
@@ -111,6 +116,18 @@ fn boot_disk(host: &Host, boot: u64) -> bool {
         boots
     })
     .unwrap_or(false)
+}
+
+/// The kernel's parameters, when the virtual CD boots.
+async fn boot_cd(
+    host: &Arc<Host>,
+    boot: u64,
+    image: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    let url = Url::parse(image).map_err(|error| error.to_string())?;
+    // the BMC reads it, not the host
+    let client = http_client(host, host.facts.bmc_address)?;
+    cd::boot(host, boot, &Fetcher { client }, &url).await
 }
 
 async fn boot_network(host: &Arc<Host>, boot: u64) -> NetworkBoot {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::host::BmcKind;
+
 /// A time between two bounds, in milliseconds on the command line: `250` or `100..400`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -152,6 +154,12 @@ pub struct Settings {
     /// How long erasing all of a disk takes, in seconds; erasing only metadata takes a tenth.
     #[arg(long, default_value = "2..4", value_parser = seconds)]
     pub erase_seconds: Span,
+    /// What the BMCs speak: host n has number n of this list, which begins again at its end.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ipmi")]
+    pub bmc: Vec<BmcKind>,
+    /// Probability with which a Redfish BMC answers 503, and with which it has forgotten its sessions.
+    #[arg(long, default_value_t = 0.0, value_parser = probability)]
+    pub bmc_faults: f64,
     /// First BMC address: host n gets this plus n, all at --bmc-port. Without it every BMC is on 127.0.0.1 at a port of
     /// its own.
     #[arg(long)]
@@ -205,6 +213,8 @@ impl Settings {
             ramdisk_delay: Span::millis(1500, 3000),
             write_seconds: Span::millis(3000, 6000),
             erase_seconds: Span::millis(2000, 4000),
+            bmc: vec![BmcKind::Ipmi],
+            bmc_faults: 0.0,
             bmc_base: None,
             bmc_port: bessemer_ipmi::PORT,
             address_base: Ipv4Addr::new(127, 77, 128, 1),
@@ -216,6 +226,13 @@ impl Settings {
             inventory: None,
             control: None,
         }
+    }
+
+    /// What the BMC of this host speaks.
+    #[must_use]
+    pub fn bmc_kind(&self, index: usize) -> BmcKind {
+        let kinds = self.bmc.iter().cycle().nth(index % self.bmc.len().max(1));
+        kinds.copied().unwrap_or_default()
     }
 
     /// A time of the hosts' own, scaled.
@@ -245,7 +262,15 @@ impl Settings {
             FirmwareChoice::Uefi => "uefi",
             FirmwareChoice::Mixed => "mixed",
         };
+        let kinds: Vec<_> = self
+            .bmc
+            .iter()
+            .filter_map(clap::ValueEnum::to_possible_value)
+            .map(|value| value.get_name().to_owned())
+            .collect();
         let mut pairs = vec![
+            ("--bmc", kinds.join(",")),
+            ("--bmc-faults", self.bmc_faults.to_string()),
             ("--hosts", self.hosts.to_string()),
             ("--seed", self.seed.to_string()),
             ("--log", self.log.display().to_string()),
@@ -315,6 +340,8 @@ mod tests {
         let mut full = Settings::new(7, 9, "/tmp/x.jsonl", dhcp);
         full.bmc_base = Some(Ipv4Addr::new(127, 66, 0, 1));
         full.bmc_port = 6230;
+        full.bmc = vec![BmcKind::Redfish, BmcKind::Ipmi, BmcKind::RedfishHttp];
+        full.bmc_faults = 0.25;
         full.api_url = Some("http://127.0.0.1:6385".into());
         full.tftp = Some("127.0.0.1:6969".parse().unwrap());
         full.http = Some("http://127.0.0.1:8080".into());

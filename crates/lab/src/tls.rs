@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use sha2::Digest;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -28,6 +29,20 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn server_identity(address: IpAddr) -> Result<(String, Arc<rustls::ServerConfig>), Error> {
+    identity(address).map(|(certificate, server)| (certificate.pem(), server))
+}
+
+/// The same with the SHA-256 of the certificate, in hexadecimal digits, in place of its PEM.
+///
+/// # Errors
+/// See [`Error`].
+pub fn pinned_identity(address: IpAddr) -> Result<(String, Arc<rustls::ServerConfig>), Error> {
+    let (certificate, server) = identity(address)?;
+    let digest = sha2::Sha256::digest(certificate.der());
+    Ok((hex::encode(digest), server))
+}
+
+fn identity(address: IpAddr) -> Result<(rcgen::Certificate, Arc<rustls::ServerConfig>), Error> {
     let mut params = CertificateParams::default();
     params
         .distinguished_name
@@ -46,7 +61,7 @@ pub fn server_identity(address: IpAddr) -> Result<(String, Arc<rustls::ServerCon
     // a session cache for each of thousands of agents would be most of their memory
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    Ok((certificate.pem(), Arc::new(server)))
+    Ok((certificate, Arc::new(server)))
 }
 
 /// A client that accepts every certificate.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bessemer_iso::{Builder, Error, config_drive};
+use bessemer_iso::{Builder, Error, Source, config_drive};
 
 fn run(package: &str, program: &str, args: &[&str]) -> Vec<u8> {
     let output = Command::new(program)
@@ -206,4 +206,111 @@ fn labels_that_do_not_fit() {
             Some(Error::BadLabel(label.into()))
         );
     }
+}
+
+/// El Torito as genisoimage's and xorriso's readers see it, for either firmware and for both; and the parts of an image whose
+/// large files are elsewhere.
+#[test]
+fn bootable_images() {
+    let loader: Vec<u8> = (0..5000u32).map(|n| n.to_le_bytes()[0]).collect();
+    let esp = vec![0xee; 40_000];
+    let make = |bios: bool, efi: bool| {
+        let mut builder = Builder::new("VMEDIA_BOOT_ISO")
+            .unwrap()
+            .publisher("someone");
+        builder.add_outside("vmlinuz", 3000).unwrap();
+        builder.add_outside("initrd", 5000).unwrap();
+        builder
+            .add_file("isolinux/isolinux.bin", loader.clone())
+            .unwrap();
+        builder
+            .add_file("boot/grub/efiboot.img", esp.clone())
+            .unwrap();
+        if bios {
+            builder = builder.boot_bios("isolinux/isolinux.bin");
+        }
+        if efi {
+            builder = builder.boot_efi("boot/grub/efiboot.img");
+        }
+        builder
+    };
+    for (bios, efi) in [(true, false), (false, true), (true, true)] {
+        let builder = make(bios, efi);
+        let layout = builder.clone().layout().unwrap();
+        let outside: Vec<_> = layout
+            .pieces()
+            .iter()
+            .filter_map(|piece| match piece.source {
+                Source::Outside(number) => Some((number, piece.len)),
+                Source::Bytes(_) => None,
+            })
+            .collect();
+        assert_eq!(outside, [(0, 3000), (1, 5000)]);
+        let mut end = 0;
+        for piece in layout.pieces() {
+            assert_eq!(piece.offset, end);
+            end += piece.len;
+        }
+        assert_eq!(end, layout.len());
+        let image = builder.build().unwrap();
+        assert_eq!(image.len() as u64, layout.len());
+        let mut patched = loader.clone();
+        if bios {
+            let table = |n: usize| {
+                let place = image
+                    .chunks(2048)
+                    .position(|sector| {
+                        sector.starts_with(&loader[..8]) && sector[64..] == loader[64..2048]
+                    })
+                    .unwrap();
+                let sector = &image[place * 2048..];
+                (
+                    place,
+                    u32::from_le_bytes(sector[8 + 4 * n..][..4].try_into().unwrap()),
+                )
+            };
+            let sum = loader[64..]
+                .chunks(4)
+                .map(|w| u32::from_le_bytes(w.try_into().unwrap()))
+                .fold(0u32, u32::wrapping_add);
+            let (place, volume) = table(0);
+            assert_eq!(volume, 16);
+            assert_eq!(table(1).1 as usize, place);
+            assert_eq!((table(2).1, table(3).1), (5000, sum));
+            patched[8..64].copy_from_slice(&image[place * 2048 + 8..][..56]);
+        }
+        check(
+            &image,
+            "VMEDIA_BOOT_ISO",
+            &[
+                ("vmlinuz", &[0; 3000]),
+                ("initrd", &[0; 5000]),
+                ("isolinux/isolinux.bin", &patched),
+                ("boot/grub/efiboot.img", &esp),
+            ],
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.iso");
+        fs::write(&path, &image).unwrap();
+        let iso = path.to_str().unwrap();
+        let report = text(
+            "xorriso",
+            "xorriso",
+            &["-indev", iso, "-report_el_torito", "plain"],
+        );
+        assert_eq!(report.contains(" BIOS "), bios, "{report}");
+        assert_eq!(report.contains(" UEFI "), efi, "{report}");
+        if bios {
+            assert!(report.contains("boot-info-table"), "{report}");
+        }
+        let descriptor = text("genisoimage", "isoinfo", &["-d", "-i", iso]);
+        assert!(descriptor.contains("Publisher id: someone"), "{descriptor}");
+        assert!(
+            descriptor.contains("El Torito VD version 1 found"),
+            "{descriptor}"
+        );
+    }
+    assert_eq!(make(true, true).build(), make(true, true).build());
+    let nothing = Builder::new("X").unwrap().boot_efi("no/such");
+    assert_eq!(nothing.build(), Err(Error::NothingToBoot("no/such".into())));
 }

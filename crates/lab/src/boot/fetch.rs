@@ -182,6 +182,81 @@ impl Fetcher {
         outcome.map(|_| ())
     }
 
+    /// A part of a file, as a BMC reads what is in its virtual drive; shorter only at the end.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn part(
+        &self,
+        host: &Host,
+        url: &Url,
+        first: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, Error> {
+        let last = first.saturating_add(bytes as u64).saturating_sub(1);
+        let mut kept = Vec::new();
+        self.range(host, url, first, last, |part| {
+            let left = bytes.saturating_sub(kept.len());
+            kept.extend(part.iter().take(left));
+        })
+        .await?;
+        Ok(kept)
+    }
+
+    /// Reads a part and keeps nothing of it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn count(&self, host: &Host, url: &Url, first: u64, end: u64) -> Result<(), Error> {
+        let mut seen = 0;
+        if end > first {
+            self.range(host, url, first, end - 1, |part| seen += part.len() as u64)
+                .await?;
+        }
+        if seen < end.saturating_sub(first) {
+            return Err(Error::Unreachable {
+                path: "the image".to_owned(),
+                why: "it is shorter than its files".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn range(
+        &self,
+        host: &Host,
+        url: &Url,
+        first: u64,
+        last: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        // the address of an image is a secret
+        let path = "the image".to_owned();
+        let unreachable = |error: reqwest::Error| Error::Unreachable {
+            path: path.clone(),
+            why: sentence(error),
+        };
+        let place = self.locate(host, url);
+        let response = self
+            .client
+            .get(place)
+            .header(http::header::RANGE, format!("bytes={first}-{last}"))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        if response.status() != http::StatusCode::PARTIAL_CONTENT {
+            return Err(Error::Refused {
+                path,
+                status: response.status().as_u16(),
+            });
+        }
+        let mut stream = response.bytes_stream();
+        while let Some(part) = stream.next().await {
+            take(&part.map_err(unreachable)?);
+        }
+        Ok(())
+    }
+
     async fn http(&self, host: &Host, boot: u64, url: &Url, keep: bool) -> Result<Vec<u8>, Error> {
         let place = self.locate(host, url);
         let path = url.path().to_owned();

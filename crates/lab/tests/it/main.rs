@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod redfish;
 mod site;
 
 use std::path::Path;
