@@ -17,6 +17,7 @@ mod kill;
 mod life;
 mod many;
 mod notifications;
+mod redfish_life;
 mod restore;
 mod takeover;
 mod watching;

@@ -110,6 +110,8 @@ pub struct Life {
     pub patience: Duration,
     /// Pause between two looks.
     pub poll: Duration,
+    /// Another than the driver's first.
+    pub boot_interface: Option<&'static str>,
 }
 
 impl Life {
@@ -122,6 +124,7 @@ impl Life {
             patient: false,
             patience: PATIENCE,
             poll: POLL,
+            boot_interface: None,
         }
     }
 
@@ -142,19 +145,41 @@ impl Life {
             Firmware::Bios => "bios",
             Firmware::Uefi => "uefi",
         };
-        let node = json!({
+        let (driver, driver_info) = match host.redfish_url() {
+            None => (
+                "ipmi",
+                json!({
+                    "ipmi_address": host.bmc_address,
+                    "ipmi_port": host.bmc_port,
+                    "ipmi_username": host.bmc_user,
+                    "ipmi_password": host.bmc_password,
+                }),
+            ),
+            Some(url) => {
+                let pin = host.bmc_certificate.as_ref();
+                let verify = pin.map(|digest| json!(format!("sha256:{digest}")));
+                (
+                    "redfish",
+                    json!({
+                        "redfish_address": url,
+                        "redfish_username": host.bmc_user,
+                        "redfish_password": host.bmc_password,
+                        "redfish_verify_ca": verify.unwrap_or(json!(true)),
+                    }),
+                )
+            }
+        };
+        let mut node = json!({
             "name": host.name,
-            "driver": "ipmi",
+            "driver": driver,
             "inspect_interface": "agent",
             "rescue_interface": "agent",
-            "driver_info": {
-                "ipmi_address": host.bmc_address,
-                "ipmi_port": host.bmc_port,
-                "ipmi_username": host.bmc_user,
-                "ipmi_password": host.bmc_password,
-            },
+            "driver_info": driver_info,
             "properties": {"cpu_arch": host.cpu_arch, "capabilities": format!("boot_mode:{mode}")},
         });
+        if let Some(boot) = self.boot_interface {
+            node["boot_interface"] = json!(boot);
+        }
         self.create("/v1/nodes", &node).await;
         let found = self
             .ask(Method::GET, &format!("/v1/nodes/{}", host.name), None)

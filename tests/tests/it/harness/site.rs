@@ -128,6 +128,8 @@ impl Site {
         let ip = IpAddr::V4(self.address(1));
         let mut config = Config::dev();
         config.default.host = "one".into();
+        config.default.enabled_hardware_types =
+            ["ipmi", "redfish", "fake-hardware"].map(Into::into).into();
         config.default.my_ip = ip;
         config.default.state_path = self.path("state");
         config.api.host_ip = ip;
@@ -170,7 +172,7 @@ impl Site {
                         self.path(&format!("state-{name}")).display()
                     ),
                     "auth_strategy = \"noauth\"".into(),
-                    "enabled_hardware_types = [\"ipmi\", \"fake-hardware\"]".into(),
+                    "enabled_hardware_types = [\"ipmi\", \"redfish\", \"fake-hardware\"]".into(),
                 ],
             ),
             (
