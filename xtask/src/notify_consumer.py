@@ -45,7 +45,8 @@ def main():
                oslo_messaging.Target(topic="notifications")]
     with open(OUT, "a") as out:
         server = oslo_messaging.get_notification_listener(transport, targets, [Endpoint(out)], executor="threading")
-        server.start()
+        # one thread: with more, oslo.messaging hands messages out of order
+        server.start(override_pool_size=1)
         server.wait()
 
 

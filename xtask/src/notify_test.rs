@@ -209,11 +209,12 @@ impl Service {
 }
 
 /// What a node has been through, as its notifications must tell it: event type and provision state.
-const LIFE: [(&str, &str); 8] = [
+const LIFE: [(&str, &str); 9] = [
     ("baremetal.node.create.start", "enroll"),
     ("baremetal.node.create.end", "enroll"),
     ("baremetal.node.provision_set.start", "verifying"),
     ("baremetal.node.provision_set.end", "manageable"),
+    ("baremetal.node.power_state_corrected.success", "manageable"),
     ("baremetal.node.provision_set.start", "cleaning"),
     ("baremetal.node.provision_set.end", "available"),
     ("baremetal.node.provision_set.start", "deploying"),
