@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, PgPool, SqlSafeStr, SqliteConnection};
+use sqlx::{ConnectOptions, PgPool, SqlSafeStr};
 
 use crate::failure::Failure;
 use crate::reader::Readers;
@@ -116,6 +116,9 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
 ];
 
+/// Statements that a connection keeps compiled that may write.
+const STATEMENTS: usize = 256;
+
 /// An open database.
 pub(crate) struct Db {
     pub(crate) engine: Engine,
@@ -165,6 +168,7 @@ fn migration_failed(error: sqlx::migrate::MigrateError) -> StoreError {
             Failure::from(error).into_error()
         }
         sqlx::migrate::MigrateError::VersionMissing(version) => newer(version),
+        sqlx::migrate::MigrateError::VersionMismatch(version) => another_line(version),
         error => StoreError::Internal(format!(
             "the schema cannot be brought to this version's: {error}"
         )),
@@ -176,6 +180,14 @@ pub(crate) fn newer(version: i64) -> StoreError {
     StoreError::Schema(format!(
         "the database has schema version {version}, which this program does not know: it was used by a newer \
          version; run that one, or restore a backup that was made before the upgrade"
+    ))
+}
+
+/// The sentence about a migration that has another text here.
+pub(crate) fn another_line(version: i64) -> StoreError {
+    StoreError::Schema(format!(
+        "migration {version} of the database is not the one that this program knows by that number: the database was \
+         used by a program of another line; run that one, or restore a backup that this one can read"
     ))
 }
 
@@ -295,22 +307,41 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A connection that may write.
-pub(crate) async fn connect_sqlite(
+///
+/// # Errors
+/// [`StoreError::Storage`] when the file cannot be opened or is none of SQLite's.
+pub(crate) fn connect_sqlite(
     path: &Path,
     settings: &Settings,
     foreign_keys: bool,
-) -> Result<SqliteConnection, StoreError> {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(foreign_keys)
-        .busy_timeout(settings.busy_timeout)
-        .disable_statement_logging()
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .statement_cache_capacity(200)
-        .connect()
-        .await
-        .map_err(|error| Failure::from(error).into_error())
+) -> Result<rusqlite::Connection, StoreError> {
+    let connect = || {
+        let connection = rusqlite::Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(settings.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "foreign_keys", foreign_keys)?;
+        // answers with the mode that it has set
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
+    };
+    connect().map_err(|error: rusqlite::Error| Failure::from(error).into_error())
+}
+
+/// Closes a connection that may write, and says so when that failed.
+///
+/// # Errors
+/// [`StoreError::Storage`] when the log cannot be moved into the database.
+pub(crate) fn close_sqlite(connection: Connection) -> Result<(), StoreError> {
+    if let Inner::Sqlite(connection) = connection.inner {
+        connection
+            .close()
+            .map_err(|(_, error)| Failure::from(error).into_error())?;
+    }
+    Ok(())
 }
 
 async fn open_sqlite(
@@ -322,24 +353,21 @@ async fn open_sqlite(
     if schema == Schema::Upgrade {
         create_private(path)?;
     }
-    let mut connection = connect_sqlite(path, settings, true).await?;
+    let mut connection = Connection {
+        inner: Inner::Sqlite(connect_sqlite(path, settings, true)?),
+        statements: Arc::clone(statements),
+        keys: Arc::clone(&settings.secrets),
+        telling: None,
+    };
     if schema == Schema::Upgrade {
-        migrator(SQLITE_MIGRATIONS)
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(migration_failed)?;
+        crate::admin::schema::upgrade_sqlite(&mut connection).await?;
     }
     let readers = Arc::new(Readers::start(
         path.to_owned(),
         settings.readers,
         settings.busy_timeout,
     )?);
-    let writer = SqliteWriter::start(
-        connection,
-        settings.busy_timeout,
-        Arc::clone(statements),
-        Arc::clone(&settings.secrets),
-    );
+    let writer = SqliteWriter::start(connection, settings.busy_timeout)?;
     Ok(Engine::Sqlite { readers, writer })
 }
 

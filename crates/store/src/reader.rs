@@ -205,12 +205,7 @@ impl Readers {
         self.run(move |connection| {
             let mut out = Vec::new();
             each(connection, &sql, &args, |row| {
-                let columns = row.as_ref().column_count();
-                let mut values = Vec::with_capacity(columns);
-                for index in 0..columns {
-                    values.push(owned(row.get_ref(index)?));
-                }
-                out.push(values);
+                out.push(owned_row(row)?);
                 Ok(ControlFlow::Continue(()))
             })?;
             Ok(out)
@@ -282,6 +277,16 @@ fn bind(statement: &mut CachedStatement<'_>, args: &[Value]) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// A copy of a row, which may leave its statement.
+pub(crate) fn owned_row(row: &rusqlite::Row<'_>) -> Result<OwnedRow, Failure> {
+    let columns = row.as_ref().column_count();
+    let mut values = Vec::with_capacity(columns);
+    for index in 0..columns {
+        values.push(owned(row.get_ref(index)?));
+    }
+    Ok(values)
 }
 
 fn owned(value: ValueRef<'_>) -> rusqlite::types::Value {

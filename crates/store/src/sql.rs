@@ -1,4 +1,4 @@
-//! A thin layer over sqlx, so that one SQL text with `$1` placeholders serves both engines.
+//! A thin layer over rusqlite and sqlx, so that one SQL text with `$1` placeholders serves both engines.
 //!
 //! Values are typed also when they are null, because PostgreSQL wants to know. Nothing here knows a table.
 
@@ -16,10 +16,7 @@ use bessemer_model::{
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{
-    AssertSqlSafe, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction,
-};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Transaction};
 
 use crate::failure::Failure;
 use crate::outbox::Telling;
@@ -181,9 +178,7 @@ pub(crate) use args;
 
 /// One row of an answer.
 pub(crate) enum Row {
-    /// The writer's.
-    Sqlite(SqliteRow),
-    SqliteReader(OwnedRow),
+    Sqlite(OwnedRow),
     Postgres(PgRow),
 }
 
@@ -193,9 +188,7 @@ impl Row {
         macro_rules! get {
             ($type:ty, $variant:ident) => {
                 match self {
-                    // SQLite has no types of expressions to check against.
-                    Self::Sqlite(row) => row.try_get_unchecked::<Option<$type>, _>(index),
-                    Self::SqliteReader(row) => {
+                    Self::Sqlite(row) => {
                         return row.get(index).map_or_else(
                             || {
                                 Err(StoreError::Internal(format!(
@@ -291,22 +284,22 @@ pub(crate) struct Connection {
 }
 
 pub(crate) enum Inner {
-    /// The writer's.
-    Sqlite(SqliteConnection),
+    /// The writer's, and those of commands: their statements run where they are called, and nothing is waited for.
+    Sqlite(rusqlite::Connection),
     SqliteReader(Arc<Readers>),
     Postgres(Transaction<'static, Postgres>),
     PostgresReader(PoolConnection<Postgres>),
 }
 
 enum Engine<'c> {
-    Sqlite(&'c mut SqliteConnection),
+    Sqlite(&'c rusqlite::Connection),
     SqliteReader(&'c Readers),
     Postgres(&'c mut PgConnection),
 }
 
 macro_rules! bound {
-    ($engine:ty, $sql:expr, $args:expr) => {{
-        let mut query = sqlx::query::<$engine>(AssertSqlSafe($sql));
+    ($sql:expr, $args:expr) => {{
+        let mut query = sqlx::query::<Postgres>(AssertSqlSafe($sql));
         for value in $args {
             query = match value {
                 Value::Null(Kind::Int) => query.bind(None::<i64>),
@@ -346,14 +339,14 @@ impl Connection {
     ) -> Result<u64, Failure> {
         let sql: Cow<'static, str> = sql.into();
         Ok(match self.engine() {
-            Engine::Sqlite(c) => bound!(Sqlite, sql, args).execute(c).await?.rows_affected(),
+            Engine::Sqlite(c) => {
+                reader::each(c, &sql, &args, |_| Ok(ControlFlow::Continue(())))?;
+                c.changes()
+            }
             Engine::SqliteReader(_) => {
                 return Err(StoreError::Internal("a reader was asked to write".into()).into());
             }
-            Engine::Postgres(c) => bound!(Postgres, sql, args)
-                .execute(c)
-                .await?
-                .rows_affected(),
+            Engine::Postgres(c) => bound!(sql, args).execute(c).await?.rows_affected(),
         })
     }
 
@@ -368,18 +361,18 @@ impl Connection {
         let mut out = Vec::new();
         match self.engine() {
             Engine::Sqlite(c) => {
-                let mut rows = bound!(Sqlite, sql, args).fetch(c);
-                while let Some(row) = rows.try_next().await? {
-                    out.push(read(&Row::Sqlite(row))?);
-                }
+                reader::each(c, &sql, &args, |row| {
+                    out.push(read(&Row::Sqlite(reader::owned_row(row)?))?);
+                    Ok(ControlFlow::Continue(()))
+                })?;
             }
             Engine::SqliteReader(readers) => {
                 for row in readers.rows(sql, args).await? {
-                    out.push(read(&Row::SqliteReader(row))?);
+                    out.push(read(&Row::Sqlite(row))?);
                 }
             }
             Engine::Postgres(c) => {
-                let mut rows = bound!(Postgres, sql, args).fetch(c);
+                let mut rows = bound!(sql, args).fetch(c);
                 while let Some(row) = rows.try_next().await? {
                     out.push(read(&Row::Postgres(row))?);
                 }
@@ -416,7 +409,7 @@ impl Connection {
             }
             Engine::Postgres(c) => {
                 let mut count = 0u32;
-                let mut rows = bound!(Postgres, sql, args).fetch(c);
+                let mut rows = bound!(sql, args).fetch(c);
                 while let Some(found) = rows.try_next().await? {
                     count = count.saturating_add(1);
                     if row(&mut state, RowRef::Postgres(&found))?.is_break() {

@@ -1,21 +1,23 @@
 //! Runs write commands: SQLite's one writer, PostgreSQL's serializable transactions.
 //!
 //! A command is a function over a transaction that may run several times; only the last run counts. It is
-//! acknowledged after the commit is durable. Nothing but SQL is awaited inside one.
+//! acknowledged after the commit is durable. Nothing but SQL is awaited inside one: on SQLite therefore nothing at all, and the
+//! writer is a thread of its own that runs one command after the other without ever giving the processor back in between.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, PgPool, SqliteConnection};
+use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::StoreError;
+use crate::db::close_sqlite;
 use crate::failure::Failure;
 use crate::secrets::Keys;
 use crate::sql::{Connection, Inner};
@@ -58,11 +60,11 @@ enum Message {
     Close,
 }
 
-/// A handle on the writer task. The task ends when the handle is dropped or closed.
+/// A handle on the writer's thread, which ends when the handle is dropped or closed, after the commands that are waiting.
 pub(crate) struct SqliteWriter {
     jobs: mpsc::Sender<Message>,
     busy_timeout: Duration,
-    task: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 fn closed() -> Failure {
@@ -77,24 +79,21 @@ fn too_long() -> Failure {
 
 impl SqliteWriter {
     pub(crate) fn start(
-        connection: SqliteConnection,
+        connection: Connection,
         busy_timeout: Duration,
-        statements: Arc<AtomicU64>,
-        keys: Arc<Keys>,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(4 * BATCH);
-        let connection = Connection {
-            inner: Inner::Sqlite(connection),
-            statements,
-            keys,
-            telling: None,
-        };
-        let task = tokio::spawn(write_until_closed(connection, waiting));
-        Self {
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || write_until_closed(connection, waiting))
+            .map_err(|error| {
+                StoreError::Unavailable(format!("a thread for writing cannot start: {error}"))
+            })?;
+        Ok(Self {
             jobs,
             busy_timeout,
-            task: Mutex::new(Some(task)),
-        }
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Hands a command in and waits for its commit. `committed` is called by the writer, so also when the
@@ -150,25 +149,25 @@ impl SqliteWriter {
         }
     }
 
-    /// Ends the task after the commands that are waiting.
+    /// Ends the thread after the commands that are waiting.
     pub(crate) async fn close(&self) {
         let _ = self.jobs.send(Message::Close).await;
-        let task = self
-            .task
+        let thread = self
+            .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(task) = task {
-            let _ = task.await;
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
 }
 
-async fn write_until_closed(mut connection: Connection, mut waiting: mpsc::Receiver<Message>) {
+fn write_until_closed(mut connection: Connection, mut waiting: mpsc::Receiver<Message>) {
     let mut open = true;
     while open {
         let mut batch = Vec::new();
-        match waiting.recv().await {
+        match waiting.blocking_recv() {
             Some(Message::Job(job)) => batch.push(job),
             Some(Message::Close) | None => break,
         }
@@ -187,31 +186,29 @@ async fn write_until_closed(mut connection: Connection, mut waiting: mpsc::Recei
         for job in late {
             job.end(Answer::Failed(too_long()));
         }
-        run_batch(&mut connection, batch).await;
+        run_batch(&mut connection, batch);
     }
     waiting.close();
-    while let Some(message) = waiting.recv().await {
+    while let Some(message) = waiting.blocking_recv() {
         if let Message::Job(job) = message {
             job.end(Answer::Failed(closed()));
         }
     }
-    if let Inner::Sqlite(connection) = connection.inner
-        && let Err(error) = connection.close().await
-    {
+    if let Err(error) = close_sqlite(connection) {
         tracing::warn!(%error, "the database was not closed cleanly");
     }
 }
 
 /// Runs a batch in one transaction. When the transaction is lost, every command runs again in one of its
 /// own, so that each gets its own error.
-async fn run_batch(connection: &mut Connection, batch: Vec<Job>) {
+fn run_batch(connection: &mut Connection, batch: Vec<Job>) {
     let mut left = batch;
     // A caller that went away before its turn does not want the write any more.
     left.retain(|job| !job.answer.is_closed());
     match left.len() {
         0 => return,
         1 => {}
-        _ => match try_batch(connection, &left).await {
+        _ => match try_batch(connection, &left) {
             Ok(answers) => {
                 for (job, answer) in left.into_iter().zip(answers) {
                     job.end(answer);
@@ -231,7 +228,7 @@ async fn run_batch(connection: &mut Connection, batch: Vec<Job>) {
             job.end(Answer::Failed(too_long()));
             continue;
         }
-        let answer = match try_batch(connection, std::slice::from_ref(&job)).await {
+        let answer = match try_batch(connection, std::slice::from_ref(&job)) {
             Ok(mut answers) => answers.pop().unwrap_or_else(|| Answer::Failed(closed())),
             Err(failure) => Answer::Failed(failure),
         };
@@ -239,29 +236,40 @@ async fn run_batch(connection: &mut Connection, batch: Vec<Job>) {
     }
 }
 
+/// A statement of the transaction itself.
+fn run_plain(connection: &mut Connection, sql: &'static str) -> Result<(), Failure> {
+    at_once(connection.execute(sql, Vec::new())).map(drop)
+}
+
+/// What a command or a statement comes to. On SQLite's writer it has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    future.now_or_never().unwrap_or_else(|| {
+        Err(
+            StoreError::Internal("a write waited for something else than the database".into())
+                .into(),
+        )
+    })
+}
+
 /// The answers of all commands after a durable commit, or the failure that ended them together.
-async fn try_batch(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
-    connection.execute("BEGIN IMMEDIATE", Vec::new()).await?;
-    let outcome = run_inside(connection, batch).await;
-    let outcome = match outcome {
-        Ok(answers) => connection
-            .execute("COMMIT", Vec::new())
-            .await
-            .map(|_| answers),
+fn try_batch(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
+    run_plain(connection, "BEGIN IMMEDIATE")?;
+    let outcome = match run_inside(connection, batch) {
+        Ok(answers) => run_plain(connection, "COMMIT").map(|()| answers),
         Err(failure) => Err(failure),
     };
     if outcome.is_err() {
         // Fails when the engine has rolled back by itself, which is as good.
-        let _ = connection.execute("ROLLBACK", Vec::new()).await;
+        let _ = run_plain(connection, "ROLLBACK");
     }
     outcome
 }
 
-async fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
+fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
-        connection.execute("SAVEPOINT command", Vec::new()).await?;
-        let ran = AssertUnwindSafe((job.run)(connection)).catch_unwind().await;
+        run_plain(connection, "SAVEPOINT command")?;
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| at_once((job.run)(connection))));
         let answer = match ran {
             Ok(Ok(())) => Answer::Committed,
             Ok(Err(failure @ (Failure::Ended(_) | Failure::Again(_)))) => return Err(failure),
@@ -269,11 +277,9 @@ async fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<An
             Err(panic) => Answer::Panicked(panic),
         };
         if !matches!(answer, Answer::Committed) {
-            connection
-                .execute("ROLLBACK TO command", Vec::new())
-                .await?;
+            run_plain(connection, "ROLLBACK TO command")?;
         }
-        connection.execute("RELEASE command", Vec::new()).await?;
+        run_plain(connection, "RELEASE command")?;
         answers.push(answer);
     }
     Ok(answers)

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bessemer_model::Timestamp;
-use sqlx::Connection as _;
 
 use crate::db::{self, Place};
 use crate::sql::{Connection, Inner};
@@ -72,7 +71,7 @@ impl Outside {
                 } else {
                     db::create_private(&path)?;
                 }
-                let connection = db::connect_sqlite(&path, settings, false).await?;
+                let connection = db::connect_sqlite(&path, settings, false)?;
                 (Inner::Sqlite(connection), None)
             }
             Place::Postgres => {
@@ -139,9 +138,7 @@ impl Outside {
             }
             Inner::Sqlite(_) => {
                 connection.execute(how, Vec::new()).await?;
-                if let Inner::Sqlite(connection) = connection.inner {
-                    connection.close().await.map_err(failed)?;
-                }
+                db::close_sqlite(connection)?;
             }
             Inner::SqliteReader(_) | Inner::PostgresReader(_) => {}
         }
@@ -203,7 +200,7 @@ pub async fn compact(settings: &Settings) -> Result<(), StoreError> {
     };
     exists(&path)?;
     let mut connection = Connection {
-        inner: Inner::Sqlite(db::connect_sqlite(&path, settings, true).await?),
+        inner: Inner::Sqlite(db::connect_sqlite(&path, settings, true)?),
         statements: Arc::new(AtomicU64::new(0)),
         keys: Arc::clone(&settings.secrets),
         telling: None,
@@ -212,13 +209,7 @@ pub async fn compact(settings: &Settings) -> Result<(), StoreError> {
     connection
         .execute("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new())
         .await?;
-    if let Inner::Sqlite(connection) = connection.inner {
-        connection
-            .close()
-            .await
-            .map_err(|e| crate::failure::Failure::from(e).into_error())?;
-    }
-    Ok(())
+    db::close_sqlite(connection)
 }
 
 /// Brings the schema to this program's version; what it was before.

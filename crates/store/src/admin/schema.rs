@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::migrate::Migration;
 
 use crate::StoreError;
-use crate::db::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, migration};
+use crate::db::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, another_line, migration, newer};
 use crate::failure::Failure;
 use crate::sql::{Connection, Inner, Kind, args};
 
@@ -126,13 +126,11 @@ pub(crate) async fn run(
     connection: &mut Connection,
     sql: impl Into<Cow<'static, str>>,
 ) -> Result<(), Failure> {
-    let sql = sqlx::raw_sql(AssertSqlSafe(sql.into()));
+    let sql = sql.into();
     match &mut connection.inner {
-        Inner::Sqlite(c) => {
-            sql.execute(c).await?;
-        }
+        Inner::Sqlite(c) => c.execute_batch(&sql)?,
         Inner::Postgres(c) => {
-            sql.execute(&mut **c).await?;
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **c).await?;
         }
         Inner::SqliteReader(_) | Inner::PostgresReader(_) => {
             return Err(StoreError::Internal("a reader was asked to write".into()).into());
@@ -153,6 +151,61 @@ pub(crate) fn migrations_table(postgres: bool) -> String {
          installed_on {time}, success BOOLEAN NOT NULL, checksum {bytes} NOT NULL, \
          execution_time BIGINT NOT NULL)"
     )
+}
+
+/// Brings SQLite's schema to this program's version, whole or not at all.
+///
+/// # Errors
+/// [`StoreError::Schema`] when it was made by a newer program, or a migration that it has is not the one known here.
+pub(crate) async fn upgrade_sqlite(connection: &mut Connection) -> Result<(), StoreError> {
+    connection.execute("BEGIN IMMEDIATE", Vec::new()).await?;
+    match apply_missing(connection).await {
+        Ok(()) => {
+            connection.execute("COMMIT", Vec::new()).await?;
+            Ok(())
+        }
+        Err(failure) => {
+            // Fails when the engine has rolled back by itself, which is as good.
+            let _ = connection.execute("ROLLBACK", Vec::new()).await;
+            Err(failure.into_error())
+        }
+    }
+}
+
+async fn apply_missing(connection: &mut Connection) -> Result<(), Failure> {
+    let applied = applied(connection).await?;
+    if let Some(unknown) = applied
+        .iter()
+        .find(|version| SQLITE_MIGRATIONS.iter().all(|row| row.0 != **version))
+    {
+        return Err(newer(*unknown).into());
+    }
+    if applied.is_empty() {
+        // also when a program was killed between this table and the first migration
+        let table = migrations_table(false);
+        run(
+            connection,
+            table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1),
+        )
+        .await?;
+    }
+    for row in SQLITE_MIGRATIONS {
+        if !applied.contains(&row.0) {
+            migrate(connection, row).await?;
+            continue;
+        }
+        let recorded: Option<Vec<u8>> = connection
+            .row(
+                "SELECT checksum FROM _sqlx_migrations WHERE version = $1",
+                args![row.0],
+                |row| row.get(0),
+            )
+            .await?;
+        if recorded.as_deref() != Some(&*migration(row).checksum) {
+            return Err(another_line(row.0).into());
+        }
+    }
+    Ok(())
 }
 
 /// Runs one migration within the transaction that is open, and records it.

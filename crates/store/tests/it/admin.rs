@@ -13,7 +13,7 @@ use bessemer_store::{
 };
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::support::*;
 
@@ -46,14 +46,11 @@ fn with_keys(settings: &Settings, bytes: &[u8]) -> Settings {
 async fn raw(database: &Database, sql: &str) {
     let url = &database.settings.connection;
     if database.name == "sqlite" {
-        let url = format!("{url}?mode=rwc");
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
-        let sql = format!("PRAGMA foreign_keys = OFF; {sql}");
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut connection)
-            .await
+        let connection = raw_sqlite(url);
+        connection
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}"))
             .unwrap();
-        connection.close().await.unwrap();
+        connection.close().unwrap();
     } else {
         let mut connection = PgConnection::connect(url).await.unwrap();
         let sql = format!("SET session_replication_role = replica; {sql}");
@@ -68,12 +65,10 @@ async fn raw(database: &Database, sql: &str) {
 /// A column of texts, past the store.
 async fn texts(database: &Database, sql: &str) -> Vec<String> {
     let url = &database.settings.connection;
-    let sql = AssertSqlSafe(sql.to_owned());
     if database.name == "sqlite" {
-        let mut connection = SqliteConnection::connect(url).await.unwrap();
-        let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+        sqlite_texts(url, sql)
     } else {
+        let sql = AssertSqlSafe(sql.to_owned());
         let mut connection = PgConnection::connect(url).await.unwrap();
         let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
@@ -323,6 +318,33 @@ async fn a_restore_that_is_refused_changes_nothing() {
         put(&changed);
         refused(&other, forced, "checksum").await;
         refused(&directory.path().join("nothing"), forced, "No such file").await;
+        // a schema of another line
+        let bytes_of = |expression: &str| {
+            format!("UPDATE _sqlx_migrations SET checksum = {expression} WHERE version = 1")
+        };
+        let (wrong, right) = if database.name == "sqlite" {
+            let known = sqlite_texts(
+                &settings.connection,
+                "SELECT hex(checksum) FROM _sqlx_migrations WHERE version = 1",
+            );
+            ("x'00'".to_owned(), format!("x'{}'", known[0]))
+        } else {
+            let known = texts(
+                &database,
+                "SELECT encode(checksum, 'hex') FROM _sqlx_migrations WHERE version = 1",
+            )
+            .await;
+            ("'\\x00'".to_owned(), format!("'\\x{}'", known[0]))
+        };
+        raw(&database, &bytes_of(&wrong)).await;
+        let open = Store::open(settings).await.err().unwrap();
+        assert!(matches!(open, StoreError::Schema(_)), "{open:?}");
+        assert!(
+            open.to_string().contains("migration 1 of the database"),
+            "{open}"
+        );
+        raw(&database, &bytes_of(&right)).await;
+        Store::open(settings).await.unwrap().close().await;
         // a newer schema, with a right checksum
         raw(&database, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
              SELECT 999999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1").await;

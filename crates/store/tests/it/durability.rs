@@ -9,7 +9,6 @@ use std::time::Duration;
 use bessemer_store::testing::{databases, on_both, sqlite};
 use bessemer_store::{Point, Settings, Store, StoreError, WriteProbe};
 use futures_util::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
 
 use crate::support::*;
 
@@ -282,11 +281,8 @@ async fn a_busy_database_is_unavailable_in_time() {
     short.busy_timeout = Duration::from_millis(200);
     let store = Store::open(&short).await.unwrap();
     let node = stored(&store, "n").await;
-    let mut other = SqliteConnection::connect(&short.connection).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    let other = raw_sqlite(&short.connection);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = std::time::Instant::now();
     let writes = (0..10).map(|_| store.add_timeline(node.id, vec![event("x")]));
     for answer in futures_util::future::join_all(writes).await {
@@ -298,7 +294,7 @@ async fn a_busy_database_is_unavailable_in_time() {
     assert!(started.elapsed() < Duration::from_secs(5));
     // readers are not concerned
     store.get_node(node.id).await.unwrap().unwrap();
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
     store.add_timeline(node.id, vec![event("x")]).await.unwrap();
 }
 

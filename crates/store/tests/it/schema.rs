@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use bessemer_store::Store;
 use bessemer_store::testing::{databases, on_both, sqlite};
-use sqlx::{Connection, PgConnection, Row, SqliteConnection};
+use sqlx::{Connection, PgConnection, Row};
 
 use crate::support::*;
 
@@ -25,12 +25,7 @@ async fn the_same_on_both_engines() {
         let url = database.settings.connection.clone();
         Store::open(&database.settings).await.unwrap().close().await;
         let names: Vec<String> = if database.name == "sqlite" {
-            let mut connection = SqliteConnection::connect(&url).await.unwrap();
-            let rows = sqlx::query(SQLITE)
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-            rows.iter().map(|row| row.get(0)).collect()
+            sqlite_texts(&url, SQLITE)
         } else {
             let mut connection = PgConnection::connect(&url).await.unwrap();
             let rows = sqlx::query(POSTGRES)

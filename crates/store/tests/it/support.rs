@@ -15,6 +15,19 @@ use serde_json::json;
 
 pub const TTL: Duration = Duration::from_secs(60);
 
+/// A connection past the store.
+pub fn raw_sqlite(url: &str) -> rusqlite::Connection {
+    rusqlite::Connection::open(url.strip_prefix("sqlite://").unwrap()).unwrap()
+}
+
+/// A column of texts, past the store.
+pub fn sqlite_texts(url: &str, sql: &str) -> Vec<String> {
+    let connection = raw_sqlite(url);
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
 pub fn node(name: &str) -> Node {
     let mut node = Node::new(NodeId::random(), "ipmi", Timestamp::now());
     node.name = Some(name.to_owned());
