@@ -67,6 +67,7 @@ pub(crate) const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
         "outbox",
         include_str!("../migrations/sqlite/0017_outbox.sql"),
     ),
+    (18, "due", include_str!("../migrations/sqlite/0018_due.sql")),
 ];
 pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     (
@@ -113,6 +114,11 @@ pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
         17,
         "outbox",
         include_str!("../migrations/postgres/0017_outbox.sql"),
+    ),
+    (
+        18,
+        "due",
+        include_str!("../migrations/postgres/0018_due.sql"),
     ),
 ];
 

@@ -194,6 +194,31 @@ fn after_deaths(table: &str) -> String {
     )
 }
 
+/// The ids of what is due, each kind by an index of its own: this is asked for after every phase, and most of what is open
+/// waits for a time that has not come.
+fn due(now: &str, clock: &str, ended: &str) -> String {
+    format!(
+        "SELECT id FROM operation WHERE status = 'ready' \
+         UNION ALL SELECT id FROM operation WHERE status = 'waiting' AND wake_at <= {now} \
+         UNION ALL SELECT id FROM operation WHERE status = 'waiting' AND deadline_at <= {now} \
+         UNION ALL SELECT w.id FROM signal g CROSS JOIN operation w WHERE w.uuid = g.operation AND w.status = 'waiting' \
+         UNION ALL SELECT r.id FROM operation r WHERE r.status = 'running' AND NOT EXISTS (SELECT 1 FROM session s \
+         WHERE s.uuid = r.owner AND s.ended <> {ended} AND s.expires_at > {clock}) AND {} <= {now}",
+        after_deaths("r.")
+    )
+}
+
+/// The earliest time at which something of the last kinds is due.
+fn next_due() -> String {
+    format!(
+        "SELECT MIN(due) FROM (SELECT MIN(wake_at) AS due FROM operation WHERE status = 'waiting' AND wake_at IS NOT NULL \
+         UNION ALL SELECT MIN(deadline_at) AS due FROM operation WHERE status = 'waiting' AND deadline_at IS NOT NULL \
+         UNION ALL SELECT MIN({}) AS due FROM operation WHERE status = 'running' AND attempt >= 3 \
+         AND NOT EXISTS (SELECT 1 FROM session s WHERE s.uuid = operation.owner AND s.ended = $1)) dues",
+        after_deaths("")
+    )
+}
+
 /// How long an operation waits whose node cannot be read.
 const PUT_OFF: Duration = Duration::from_secs(60);
 
@@ -264,15 +289,10 @@ async fn claim_due(
         ""
     };
     let sql = format!(
-        "SELECT o.uuid FROM operation o LEFT JOIN session s ON s.uuid = o.owner \
-         WHERE o.{OPEN} AND ({}) AND (o.status = 'ready' \
-         OR (o.status = 'waiting' AND (o.wake_at <= {now} OR o.deadline_at <= {now} \
-             OR EXISTS (SELECT 1 FROM signal g WHERE g.operation = o.uuid))) \
-         OR (o.status = 'running' AND (s.uuid IS NULL OR s.ended = {ended} OR s.expires_at <= {clock}) \
-             AND {again} <= {now})){of_nodes} \
+        "SELECT o.uuid FROM operation o WHERE o.id IN ({due}) AND ({}){of_nodes} \
          ORDER BY o.attempt, o.id LIMIT {limit}{lock}",
         known.join(" OR "),
-        again = after_deaths("o."),
+        due = due(&now, &clock, &ended),
     );
     let ids: Vec<OperationId> = connection.rows(sql, all.args, |row| row.get(0)).await?;
     if ids.is_empty() {
@@ -315,45 +335,70 @@ async fn claim_due(
         .collect())
 }
 
+/// Writes what one run of a phase leaves behind; the row as it is then. With `claims` it is claimed anew for its owner in the
+/// same moment.
 async fn store_outcome(
     connection: &mut Connection,
-    before: &Operation,
+    before: Operation,
     update: &OperationUpdate,
-) -> Result<(), Failure> {
-    let running = update.status == OperationStatus::Running;
+    claims: bool,
+) -> Result<Operation, Failure> {
+    let running = claims || update.status == OperationStatus::Running;
     let (attempt, panics) = if update.keep_attempts {
         (before.attempt, before.panics)
     } else {
         (0, 0)
     };
+    let after = Operation {
+        status: if claims {
+            OperationStatus::Running
+        } else {
+            update.status
+        },
+        flow: update.flow.clone(),
+        flow_version: update.flow_version,
+        phase: update.phase.clone(),
+        data: update.data.clone(),
+        wake_at: update.wake_at,
+        deadline_at: update.deadline_at,
+        reason: update.reason.clone(),
+        attempt: attempt + i32::from(claims),
+        fence: before.fence + i64::from(claims),
+        panics,
+        owner: before.owner.filter(|_| running),
+        updated_at: Timestamp::now(),
+        restored_at: before.restored_at.filter(|_| update.still_restored),
+        ..before
+    };
     connection
         .execute(
             "UPDATE operation SET status = $1, flow = $2, flow_version = $3, phase = $4, data = $5, \
              wake_at = $6, deadline_at = $7, reason = $8, attempt = $9, panics = $10, owner = $11, \
-             updated_at = $12, restored_at = $13, agent_seed = CASE WHEN $14 THEN agent_seed ELSE NULL END \
-             WHERE uuid = $15",
+             updated_at = $12, restored_at = $13, agent_seed = CASE WHEN $14 THEN agent_seed ELSE NULL END, fence = $15 \
+             WHERE uuid = $16",
             args![
-                update.status,
-                update.flow,
-                update.flow_version,
-                update.phase,
-                update.data,
-                update.wake_at,
-                update.deadline_at,
-                update.reason,
-                attempt,
-                panics,
-                before.owner.filter(|_| running),
-                Timestamp::now(),
-                before.restored_at.filter(|_| update.still_restored),
+                after.status,
+                after.flow,
+                after.flow_version,
+                after.phase,
+                after.data,
+                after.wake_at,
+                after.deadline_at,
+                after.reason,
+                after.attempt,
+                after.panics,
+                after.owner,
+                after.updated_at,
+                after.restored_at,
                 update.status.is_open(),
-                before.id
+                after.fence,
+                after.id
             ],
         )
         .await?;
     if !update.status.is_open() {
         connection
-            .execute("DELETE FROM signal WHERE operation = $1", args![before.id])
+            .execute("DELETE FROM signal WHERE operation = $1", args![after.id])
             .await?;
         connection
             .execute(
@@ -361,11 +406,11 @@ async fn store_outcome(
                     "DELETE FROM operation WHERE node = $1 AND NOT ({OPEN}) AND id <= (SELECT id FROM operation \
                      WHERE node = $1 AND NOT ({OPEN}) ORDER BY id DESC LIMIT 1 OFFSET $2)"
                 ),
-                args![before.node, CLOSED_KEPT],
+                args![after.node, CLOSED_KEPT],
             )
             .await?;
     } else if !update.consumed.is_empty() {
-        let mut values = args![before.id];
+        let mut values = args![after.id];
         values.extend(update.consumed.iter().map(ToValue::to_value));
         connection
             .execute(
@@ -377,7 +422,7 @@ async fn store_outcome(
             )
             .await?;
     }
-    Ok(())
+    Ok(after)
 }
 
 impl Store {
@@ -572,15 +617,9 @@ impl Store {
     /// Earliest wake_at/deadline_at of open operations that are not running, and of those whose conductors died again and again, for the engine's sleep.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut connection = self.reader().await?;
-        let sql = format!(
-            "SELECT MIN(due) FROM (SELECT wake_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
-             UNION ALL SELECT deadline_at AS due FROM operation WHERE status IN ('ready', 'waiting') \
-             UNION ALL SELECT {} AS due FROM operation WHERE status = 'running' AND attempt >= 3 \
-             AND NOT EXISTS (SELECT 1 FROM session s WHERE s.uuid = operation.owner AND s.ended = $1)) dues",
-            after_deaths("")
-        );
-        let due: Option<Option<Timestamp>> =
-            connection.row(sql, args![false], |row| row.get(0)).await?;
+        let due: Option<Option<Timestamp>> = connection
+            .row(next_due(), args![false], |row| row.get(0))
+            .await?;
         Ok(due.flatten())
     }
 
@@ -596,6 +635,49 @@ impl Store {
         timeline: Vec<TimelineEvent>,
         history: Vec<HistoryRow>,
     ) -> Result<Node, StoreError> {
+        self.save(
+            session, operation, fence, update, change, timeline, history, false,
+        )
+        .await
+        .map(|(node, _)| node)
+    }
+
+    /// As [`Self::save_outcome`]; where the next phase follows at once and `go_on` is set, it is claimed by the same
+    /// transaction as [`Self::claim`] would claim it, and given back.
+    ///
+    /// # Errors
+    /// As of [`Self::save_outcome`].
+    #[allow(clippy::too_many_arguments)] // everything that has to be in one transaction
+    pub async fn save_outcome_and_claim(
+        &self,
+        session: SessionId,
+        operation: OperationId,
+        fence: i64,
+        update: OperationUpdate,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+        history: Vec<HistoryRow>,
+        go_on: bool,
+    ) -> Result<Option<Claimed>, StoreError> {
+        self.save(
+            session, operation, fence, update, change, timeline, history, go_on,
+        )
+        .await
+        .map(|(_, claimed)| claimed)
+    }
+
+    #[allow(clippy::too_many_arguments)] // everything that has to be in one transaction
+    async fn save(
+        &self,
+        session: SessionId,
+        operation: OperationId,
+        fence: i64,
+        update: OperationUpdate,
+        change: NodeChange,
+        timeline: Vec<TimelineEvent>,
+        history: Vec<HistoryRow>,
+        go_on: bool,
+    ) -> Result<(Node, Option<Claimed>), StoreError> {
         let given = Arc::new((update, timeline, history));
         Ok(self
             .write("save_outcome", Wakes::Engine, move |tx| {
@@ -612,10 +694,22 @@ impl Store {
                     };
                     let reservation = (!goes_on).then_some(None::<String>);
                     let after = apply(tx, before, reservation, &change, events).await?;
-                    store_outcome(tx, &row, update).await?;
+                    let claims = go_on
+                        && update.status == OperationStatus::Ready
+                        && update.wake_at.is_none();
+                    let row = store_outcome(tx, row, update, claims).await?;
                     let history = requester::attributed(tx, operation, history).await?;
                     timeline::insert_history(tx, &history).await?;
-                    Ok(after)
+                    if !claims {
+                        return Ok((after, None));
+                    }
+                    let mut signals = signals_of(tx, &[operation]).await?;
+                    let claimed = Claimed {
+                        operation: row,
+                        node: after.clone(),
+                        signals: signals.remove(&operation).unwrap_or_default(),
+                    };
+                    Ok((after, Some(claimed)))
                 })
             })
             .await?)
