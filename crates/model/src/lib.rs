@@ -50,7 +50,7 @@ pub use power::{PowerState, PowerTarget};
 pub use provision::{Event, ProvisionState, Verb};
 pub use quote::{py_repr, py_str};
 pub use runbook::{DeployTemplate, Runbook, RunbookStep, TemplateStep};
-pub use timestamp::Timestamp;
+pub use timestamp::{Ahead, Timestamp};
 pub use volume::{VolumeConnector, VolumeTarget};
 
 /// A JSON object as nodes carry it (`properties`, `driver_info`, …). Key order is kept.

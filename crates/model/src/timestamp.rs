@@ -17,6 +17,17 @@ thread_local! {
     static AHEAD: Cell<i64> = const { Cell::new(0) };
 }
 
+/// How far a thread's clock is ahead of the wall clock: not at all, except in tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead(i64);
+
+impl Ahead {
+    /// Sets the clock of this thread by the one that this was taken from.
+    pub fn take_over(self) {
+        AHEAD.set(self.0);
+    }
+}
+
 impl Timestamp {
     /// The wall clock.
     #[must_use]
@@ -33,6 +44,12 @@ impl Timestamp {
     pub fn move_this_threads_clock(by: Duration) {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         AHEAD.set(AHEAD.get().saturating_add(by));
+    }
+
+    /// How far [`Self::move_this_threads_clock`] has moved this thread's clock, for a thread that works for this one.
+    #[must_use]
+    pub fn ahead_here() -> Ahead {
+        Ahead(AHEAD.get())
     }
 
     /// Saturates at the ends of the range.

@@ -852,3 +852,63 @@ impl Store {
         Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits is not read when it is asked what is due, however much of it there is.
+    #[tokio::test]
+    async fn what_is_due_is_found_by_indexes() {
+        let database = crate::testing::sqlite();
+        let store = Store::open(&database.settings).await.unwrap();
+        let mut connection = store.reader().await.unwrap();
+        for (sql, arguments, indexes) in [
+            (
+                due("$1", "$2", "$3"),
+                args![Timestamp::now(), Timestamp::now(), true],
+                [
+                    "USING COVERING INDEX operation_ready",
+                    "operation_wake (wake_at<?)",
+                    "operation_deadline (deadline_at<?)",
+                    "operation_uuid_key (uuid=?)",
+                    "operation_running",
+                ]
+                .as_slice(),
+            ),
+            (
+                next_due(),
+                args![false],
+                &[
+                    "operation_wake (wake_at>?)",
+                    "operation_deadline (deadline_at>?)",
+                    "operation_running",
+                ],
+            ),
+        ] {
+            let plan: Vec<String> = connection
+                .rows(format!("EXPLAIN QUERY PLAN {sql}"), arguments, |row| {
+                    row.get(3)
+                })
+                .await
+                .unwrap();
+            let plan = plan.join("\n");
+            for index in indexes {
+                assert!(plan.contains(index), "{index}:\n{plan}");
+            }
+            // of these there is what runs at once, and what is to be claimed now
+            let scans: Vec<_> = plan
+                .lines()
+                .filter(|line| {
+                    line.contains("SCAN")
+                        && !line.contains("operation_running")
+                        && !line.contains("operation_ready")
+                })
+                .filter(|line| !line.contains("SCAN g") && !line.contains("subquery"))
+                .filter(|line| !line.contains("CONSTANT ROW") && !line.contains("SCAN dues"))
+                .collect();
+            assert!(scans.is_empty(), "{scans:?}\n{plan}");
+        }
+        store.close().await;
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bessemer_model::{Ahead, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
@@ -39,6 +40,8 @@ enum Answer {
 
 struct Job {
     run: Run,
+    /// The caller's clock, by which the command tells the time.
+    clock: Ahead,
     give_up: Instant,
     answer: oneshot::Sender<Answer>,
     /// Raised after the commit.
@@ -125,6 +128,7 @@ impl SqliteWriter {
         let (answer, answered) = oneshot::channel();
         let job = Message::Job(Job {
             run,
+            clock: Timestamp::ahead_here(),
             give_up: Instant::now() + self.busy_timeout,
             answer,
             committed: Box::new(committed),
@@ -269,6 +273,7 @@ fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>,
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
         run_plain(connection, "SAVEPOINT command")?;
+        job.clock.take_over();
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| at_once((job.run)(connection))));
         let answer = match ran {
             Ok(Ok(())) => Answer::Committed,

@@ -1,4 +1,5 @@
 -- What is due is asked for after every phase: each kind has an index, so that what only waits costs nothing.
+CREATE INDEX operation_ready ON operation (attempt) WHERE status = 'ready';
 CREATE INDEX operation_wake ON operation (wake_at) WHERE status = 'waiting';
 CREATE INDEX operation_deadline ON operation (deadline_at) WHERE status = 'waiting';
 CREATE INDEX operation_running ON operation (owner) WHERE status = 'running';
