@@ -328,6 +328,7 @@ pub(crate) fn connect_sqlite(
         )?;
         connection.busy_timeout(settings.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        crate::reader::stable_plans(&connection)?;
         connection.pragma_update(None, "foreign_keys", foreign_keys)?;
         // answers with the mode that it has set
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;

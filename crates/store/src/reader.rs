@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OpenFlags};
 use tokio::sync::oneshot;
@@ -98,6 +99,7 @@ impl Shared {
         )?;
         connection.busy_timeout(self.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        stable_plans(&connection)?;
         // kibibytes; a reader needs little more than the page that it is on
         connection.pragma_update(None, "cache_size", -1000)?;
         Ok(connection)
@@ -235,6 +237,14 @@ impl Drop for Readers {
     fn drop(&mut self) {
         self.shared.close();
     }
+}
+
+/// Keeps a statement's plan whatever its parameters are. Without it SQLite compiles a statement anew each time that a
+/// parameter is bound which it might have planned by, such as that of a LIMIT.
+pub(crate) fn stable_plans(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 /// Calls `row` for each row of an answer until it breaks off.

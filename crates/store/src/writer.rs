@@ -259,7 +259,12 @@ fn at_once<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fai
 fn try_batch(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
     run_plain(connection, "BEGIN IMMEDIATE")?;
     let outcome = match run_inside(connection, batch) {
-        Ok(answers) => run_plain(connection, "COMMIT").map(|()| answers),
+        Ok(answers) => {
+            let kept = answers
+                .iter()
+                .any(|answer| matches!(answer, Answer::Committed));
+            run_plain(connection, if kept { "COMMIT" } else { "ROLLBACK" }).map(|()| answers)
+        }
         Err(failure) => Err(failure),
     };
     if outcome.is_err() {
@@ -272,7 +277,11 @@ fn try_batch(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, 
 fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>, Failure> {
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
-        run_plain(connection, "SAVEPOINT command")?;
+        // what a command alone has done before it failed is undone with the transaction
+        let alone = batch.len() == 1;
+        if !alone {
+            run_plain(connection, "SAVEPOINT command")?;
+        }
         job.clock.take_over();
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| at_once((job.run)(connection))));
         let answer = match ran {
@@ -281,10 +290,13 @@ fn run_inside(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Answer>,
             Ok(Err(failure)) => Answer::Failed(failure),
             Err(panic) => Answer::Panicked(panic),
         };
-        if !matches!(answer, Answer::Committed) {
+        let failed = !matches!(answer, Answer::Committed);
+        if failed && !alone {
             run_plain(connection, "ROLLBACK TO command")?;
         }
-        run_plain(connection, "RELEASE command")?;
+        if !alone {
+            run_plain(connection, "RELEASE command")?;
+        }
         answers.push(answer);
     }
     Ok(answers)
