@@ -4,7 +4,7 @@
 //! that expects no agent get the same answer, and a heartbeat counts only with the node's token.
 
 use bessemer_model::{Class, Fault, FaultKind, MASK, MacAddress, Node, NodeId, Timestamp};
-use bessemer_store::{SignalKind, StoreError, TimelineEvent, TimelineSource};
+use bessemer_store::{BootKind, SignalKind, StoreError, TimelineEvent, TimelineSource};
 use bessemer_wire::HeartbeatBody;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -64,6 +64,12 @@ pub async fn lookup(
         return Ok((node, MASK.to_owned()));
     }
     let fresh = match shared.store.get_agent_seed(node.id).await {
+        Ok(Some(_)) if token_came_by_media(shared, &node).await? => {
+            let event = looked_up(addresses);
+            let noted = shared.store.add_timeline(node.id, vec![event]).await;
+            noted.map_err(|e| error_text::store(&e))?;
+            return Ok((node, MASK.to_owned()));
+        }
         Ok(Some(of_operation)) => of_operation,
         Ok(None) => new_token(),
         Err(error) => return Err(error_text::store(&error)),
@@ -77,12 +83,7 @@ pub async fn lookup(
             Ok(())
         })
     };
-    let event = TimelineEvent {
-        at: Timestamp::now(),
-        source: TimelineSource::Agent,
-        text: format!("the agent looked its node up ({})", addresses.join(", ")),
-        data: None,
-    };
+    let event = looked_up(addresses);
     let node = shared
         .store
         .update_node(node.id, None, true, change, vec![event])
@@ -90,6 +91,22 @@ pub async fn lookup(
         .map_err(|e| error_text::store(&e))?;
     let token = token(&node).unwrap_or_default().to_owned();
     Ok((node, token))
+}
+
+fn looked_up(addresses: &[String]) -> TimelineEvent {
+    TimelineEvent {
+        at: Timestamp::now(),
+        source: TimelineSource::Agent,
+        text: format!("the agent looked its node up ({})", addresses.join(", ")),
+        data: None,
+    }
+}
+
+/// Whether the agent got its token with the image that it was booted from: then nobody else gets it.
+async fn token_came_by_media(shared: &Shared, node: &Node) -> Result<bool, Fault> {
+    let row = shared.store.get_boot(node.id).await;
+    let row = row.map_err(|e| error_text::store(&e))?;
+    Ok(row.is_some_and(|row| row.kind == BootKind::VirtualMedia && row.kernel.is_some()))
 }
 
 /// Records the agent's call and wakes the node's operation.

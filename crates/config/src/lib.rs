@@ -202,6 +202,30 @@ impl Config {
         )
     }
 
+    /// EFI system partition of images for virtual media for an architecture.
+    #[must_use]
+    pub fn bootloader(&self, arch: &str) -> Option<&str> {
+        let c = &self.conductor;
+        c.bootloader_by_arch
+            .get(arch)
+            .or(c.bootloader.as_ref())
+            .map(String::as_str)
+    }
+
+    /// URL of the HTTP boot service as BMCs reach it, without a slash at the end.
+    #[must_use]
+    pub fn media_url(&self) -> String {
+        let given = self.deploy.external_http_url.as_ref();
+        match given.or(self.deploy.http_url.as_ref()) {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let port = self.netboot.http_port;
+                let address = std::net::SocketAddr::new(self.default.my_ip, port);
+                format!("http://{address}")
+            }
+        }
+    }
+
     /// The same of the rescue ramdisk.
     #[must_use]
     pub fn rescue_images(&self, arch: &str) -> (Option<&str>, Option<&str>) {

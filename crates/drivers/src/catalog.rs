@@ -60,6 +60,7 @@ implementations! {
         "fake" => boot::fake::FakeBoot,
         "ipxe" => boot::ipxe::IpxeBoot,
         "pxe" => boot::pxe::PxeBoot,
+        "redfish-virtual-media" => boot::redfish_virtual_media::RedfishVirtualMedia,
     }
     Console console_interface ConsoleInterface {
         "fake" => console::fake::FakeConsole,

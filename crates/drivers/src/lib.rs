@@ -31,7 +31,7 @@ pub use catalog::{Catalogue, Drivers, HardwareTypeEntry};
 pub use interface::{
     BiosInterface, BootInterface, BootParams, BootPlan, ConsoleInterface, CoreStep,
     DeployInterface, DriverStep, Effects, Environment, FirmwareInterface, Hardware, Indicator,
-    Indicators, InspectInterface, Inspection, Interface, ManagementInterface, Network,
+    Indicators, InspectInterface, Inspection, Interface, ManagementInterface, MediaPlan, Network,
     NetworkInterface, Persistence, PortChange, PowerInterface, Property, RaidInterface,
     RamdiskKind, RescueInterface, StepCall, StepResult, StepRun, StorageInterface, VendorInterface,
     VendorMethod, VendorReply,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bessemer_dhcp::{AddressRange, MacAddress};
 use bessemer_model::{InterfaceKind, NodeId, Timestamp};
-use bessemer_store::{BootKind, Store, StoreError, TimelineEvent, TimelineSource};
+use bessemer_store::{
+    BootKind, MEDIA_BOOTLOADER, Store, StoreError, TimelineEvent, TimelineSource,
+};
 
 /// The directory did not answer. The host that asked is left without an answer and asks again.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,34 @@ pub struct Ramdisk {
     pub ramdisk: Option<String>,
     /// Kernel command line apart from `BOOTIF` and `initrd=`.
     pub kernel_params: String,
+}
+
+/// What a node boots from virtual media.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MediaBoot {
+    /// Its node.
+    pub node: NodeId,
+    /// `file:///path`.
+    pub kernel: Option<String>,
+    /// `file:///path`.
+    pub ramdisk: Option<String>,
+    /// An EFI system partition, `file:///path`; `None`: no UEFI firmware boots the image.
+    pub bootloader: Option<String>,
+    /// Kernel command line, with the agent's token: never to be told anybody but by the image.
+    pub kernel_params: String,
+    /// By which the agent knows the image again.
+    pub publisher: String,
+    /// `network_data.json`.
+    pub network_data: Option<String>,
+}
+
+impl std::fmt::Debug for MediaBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaBoot")
+            .field("node", &self.node)
+            .field("kernel", &self.kernel)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A wish for an address.
@@ -118,6 +148,9 @@ pub struct Unknown {
 pub trait BootDirectory: Send + Sync + 'static {
     /// The host with this MAC; `None` for a stranger.
     async fn host_by_mac(&self, mac: MacAddress) -> Result<Option<Host>, DirectoryError>;
+
+    /// What the node boots from virtual media now, for whoever knows the secret of its image.
+    async fn media(&self, node: NodeId, secret: &str) -> Result<Option<MediaBoot>, DirectoryError>;
 
     /// The address of this MAC: the one that it has, else a free one. It is kept, and never given twice. `None` when the
     /// range is used up.
@@ -196,6 +229,35 @@ impl BootDirectory for StoreDirectory {
             mac,
             boot,
             transport,
+        }))
+    }
+
+    async fn media(&self, node: NodeId, secret: &str) -> Result<Option<MediaBoot>, DirectoryError> {
+        let Some(known) = self.store.get_media_secret(node).await? else {
+            return Ok(None);
+        };
+        if !known.opens(secret) {
+            return Ok(None);
+        }
+        let row = self.store.get_boot(node).await?;
+        let Some(row) = row.filter(|row| row.kind == BootKind::VirtualMedia) else {
+            return Ok(None);
+        };
+        let Some(found) = self.store.get_node(node).await? else {
+            return Ok(None);
+        };
+        let internal = &found.driver_internal_info;
+        let bootloader = internal.get(MEDIA_BOOTLOADER).and_then(|v| v.as_str());
+        let network_data = (!found.network_data.is_empty())
+            .then(|| serde_json::Value::Object(found.network_data.clone()).to_string());
+        Ok(Some(MediaBoot {
+            node,
+            kernel: row.kernel,
+            ramdisk: row.ramdisk,
+            bootloader: bootloader.map(str::to_owned),
+            kernel_params: format!("{} ipa-agent-token={}", row.kernel_params, known.token()),
+            publisher: known.publisher(),
+            network_data,
         }))
     }
 

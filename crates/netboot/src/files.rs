@@ -11,8 +11,9 @@ use bessemer_tftp::{OpenError, Tree};
 
 use crate::directory::{Boot, BootDirectory, Host, Ramdisk};
 use crate::journal::with_causes;
+use crate::media::{self, Media};
 use crate::script::Scripts;
-use crate::settings::Settings;
+use crate::settings::{LoaderSettings, Settings};
 
 /// What a path led to.
 pub(crate) struct Found {
@@ -25,6 +26,7 @@ pub(crate) struct Found {
 pub(crate) enum Content {
     Text(String),
     File(File),
+    Media(Media),
 }
 
 /// Why there is nothing to send.
@@ -84,6 +86,7 @@ pub(crate) struct Files {
     loaders: Tree,
     images: Option<Tree>,
     tftp_root: Option<Tree>,
+    media: LoaderSettings,
 }
 
 impl Files {
@@ -99,6 +102,7 @@ impl Files {
             loaders: Tree::new(&settings.loaders.dir),
             images: tree(settings.http.as_ref().and_then(|http| http.root.as_ref())),
             tftp_root: tree(settings.tftp.as_ref().and_then(|tftp| tftp.root.as_ref())),
+            media: settings.loaders.clone(),
         }
     }
 
@@ -118,6 +122,9 @@ impl Files {
             ["boot", mac, "boot.ipxe"] => self.script(&self.host(mac).await?, base),
             ["ramdisk", mac, file @ ("kernel" | "initramfs")] => {
                 self.ramdisk_file(&self.host(mac).await?, file).await
+            }
+            ["vmedia", node, secret, "boot.iso"] if via == Via::Http => {
+                self.media(node, secret).await
             }
             ["ipxe", loader @ ..] => self.open(&[(&self.loaders, &loader.join("/"))]).await,
             _ => match via {
@@ -218,6 +225,25 @@ impl Files {
         }
     }
 
+    /// A node's image for virtual media. Whoever does not know the secret learns not even that there is one.
+    async fn media(&self, node: &str, secret: &str) -> Result<Found, Missing> {
+        let nothing = || Missing::new(MissingKind::NotFound, "no such file");
+        let node: NodeId = node.parse().map_err(|_| nothing())?;
+        let boot = match self.directory.media(node, secret).await {
+            Ok(boot) => boot.ok_or_else(nothing)?,
+            Err(error) => return Err(Missing::new(MissingKind::Unavailable, with_causes(&error))),
+        };
+        let loaders = self.media.clone();
+        match blocking(move || media::make(&boot, &loaders)).await {
+            Some(Ok(made)) => Ok(Found {
+                content: Content::Media(made),
+                node: Some(node),
+            }),
+            Some(Err(why)) => Err(Missing::new(MissingKind::Unavailable, why).of(node)),
+            None => Err(stopping()),
+        }
+    }
+
     /// The first of these files that is there.
     async fn open(&self, places: &[(&Tree, &str)]) -> Result<Found, Missing> {
         let places: Vec<(Tree, String)> = places
@@ -264,7 +290,7 @@ fn lacks(host: &Host, file: &str) -> Missing {
 }
 
 /// `file:///a%20b` or `/a b` as a path.
-fn local_path(value: &str) -> Option<PathBuf> {
+pub(crate) fn local_path(value: &str) -> Option<PathBuf> {
     if value.starts_with('/') {
         return Some(value.into());
     }

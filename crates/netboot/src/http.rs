@@ -4,10 +4,8 @@
 //! [`STALLED`]. RFC 9110, RFC 9112; EDK2's HTTP boot needs HEAD and Content-Length.
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +31,7 @@ use bessemer_model::NodeId;
 use crate::directory::Source;
 use crate::files::{Content, Files, Missing, MissingKind, Via};
 use crate::journal::{Journal, human_size};
+use crate::media::Stored;
 use crate::range::{Wanted, wanted};
 use crate::service::Urls;
 
@@ -210,7 +209,16 @@ impl HttpService {
                 set(&mut response, header::CACHE_CONTROL, "no-store");
                 response
             }
-            Content::File(file) => send_file(file, head, &request, report),
+            Content::File(file) => {
+                send_stored(Stored::File(Arc::new(file)), head, &request, report)
+            }
+            Content::Media(media) => {
+                let stored = Stored::Media(Arc::new(media));
+                let mut response = send_stored(stored, head, &request, report);
+                // it has a token inside
+                set(&mut response, header::CACHE_CONTROL, "no-store");
+                response
+            }
         }
     }
 
@@ -253,27 +261,19 @@ impl Report {
     }
 }
 
-fn send_file(
-    file: File,
+fn send_stored(
+    stored: Stored,
     head: bool,
     request: &Request<Incoming>,
     report: Report,
 ) -> Response<Body> {
-    let metadata = match file.metadata() {
-        Ok(metadata) => metadata,
+    let (length, tag) = match stored.facts() {
+        Ok(facts) => facts,
         Err(error) => {
             let why = format!("the file cannot be read: {}\n", error.kind());
             return message(StatusCode::SERVICE_UNAVAILABLE, why);
         }
     };
-    let length = metadata.len();
-    let tag = format!(
-        "\"{:x}-{:x}-{:x}.{:09}\"",
-        metadata.ino(),
-        length,
-        metadata.mtime(),
-        metadata.mtime_nsec()
-    );
     let text = |name| {
         let value: Option<&HeaderValue> = request.headers().get(name);
         value.and_then(|value| value.to_str().ok())
@@ -297,7 +297,7 @@ fn send_file(
         full(String::new(), true)
     } else {
         file_body(Sending {
-            file: Arc::new(file),
+            stored,
             offset: first,
             left: count,
             sent: 0,
@@ -324,7 +324,7 @@ fn send_file(
 
 /// A file on its way; tells when it ends, one way or the other.
 struct Sending {
-    file: Arc<File>,
+    stored: Stored,
     offset: u64,
     left: u64,
     sent: u64,
@@ -334,15 +334,10 @@ struct Sending {
 
 impl Sending {
     async fn chunk(&mut self) -> io::Result<Bytes> {
-        let file = Arc::clone(&self.file);
+        let stored = self.stored.clone();
         let offset = self.offset;
         let size = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0u8; size];
-            let count = file.read_at(&mut buffer, offset)?;
-            buffer.truncate(count);
-            Ok::<_, io::Error>(buffer)
-        });
+        let read = tokio::task::spawn_blocking(move || stored.read_at(offset, size));
         let buffer = read.await.map_err(io::Error::other)??;
         if buffer.is_empty() {
             // the length is promised already: the connection has to break
@@ -430,6 +425,15 @@ fn set_length(response: &mut Response<Body>, length: u64) {
 }
 
 /// A path from outside for logs and timelines.
+/// The path for a log: without what opens an image for virtual media.
 fn shown(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    let hidden = match parts.as_slice() {
+        ["", "vmedia", node, _, rest @ ..] => {
+            Some(format!("/vmedia/{node}/.../{}", rest.join("/")))
+        }
+        _ => None,
+    };
+    let path = hidden.as_deref().unwrap_or(path);
     path.chars().filter(|c| !c.is_control()).take(256).collect()
 }

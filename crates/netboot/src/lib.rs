@@ -14,6 +14,7 @@
 //! | `boot/ipxe` | both | script that tries each interface's own script |
 //! | `boot/<mac-with-dashes>/boot.ipxe` | both | the node's script |
 //! | `ramdisk/<mac-with-dashes>/kernel`, `.../initramfs` | both | the files of the node's boot row |
+//! | `vmedia/<node>/<secret>/boot.iso` | HTTP | the node's image for virtual media, made while it is sent |
 //! | `ipxe/<name>` | both | loaders |
 //! | `images/<path>`, else `<path>` | HTTP | `[deploy] http_root` |
 //! | `<name>` | TFTP | loaders, then `[pxe] tftp_root` |
@@ -24,6 +25,7 @@ mod files;
 pub mod fuzz;
 mod http;
 mod journal;
+mod media;
 mod memory;
 mod ra;
 mod range;
@@ -35,7 +37,7 @@ mod tftp;
 use std::path::PathBuf;
 
 pub use directory::{
-    Boot, BootDirectory, DirectoryError, Event, Host, LeaseRequest, Ramdisk, Source,
+    Boot, BootDirectory, DirectoryError, Event, Host, LeaseRequest, MediaBoot, Ramdisk, Source,
     StoreDirectory, Transport, Unknown,
 };
 pub use journal::{Stranger, Strangers};

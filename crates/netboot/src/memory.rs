@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bessemer_dhcp::MacAddress;
-use bessemer_model::Timestamp;
+use bessemer_model::{NodeId, Timestamp};
 
-use crate::directory::{BootDirectory, DirectoryError, Event, Host, LeaseRequest, Unknown};
+use crate::directory::{
+    BootDirectory, DirectoryError, Event, Host, LeaseRequest, MediaBoot, Unknown,
+};
 
 /// A directory in memory.
 #[derive(Debug, Default)]
@@ -20,6 +22,7 @@ pub struct MemoryDirectory {
 #[derive(Debug, Default)]
 struct State {
     hosts: HashMap<MacAddress, Host>,
+    media: HashMap<NodeId, (String, MediaBoot)>,
     leases: HashMap<(String, MacAddress), Ipv4Addr>,
     quarantined: HashMap<(String, Ipv4Addr), Timestamp>,
     events: Vec<Event>,
@@ -34,6 +37,12 @@ impl MemoryDirectory {
     /// Adds a host, or replaces the one with the same MAC.
     pub fn set_host(&self, host: Host) {
         self.state().hosts.insert(host.mac, host);
+    }
+
+    /// Gives a node an image for virtual media, for whoever knows the secret.
+    pub fn set_media(&self, secret: &str, boot: MediaBoot) {
+        let media = (secret.to_owned(), boot);
+        self.state().media.insert(media.1.node, media);
     }
 
     /// What was recorded so far.
@@ -66,6 +75,14 @@ impl BootDirectory for MemoryDirectory {
 
     async fn host_by_mac(&self, mac: MacAddress) -> Result<Option<Host>, DirectoryError> {
         Ok(self.state().hosts.get(&mac).cloned())
+    }
+
+    async fn media(&self, node: NodeId, secret: &str) -> Result<Option<MediaBoot>, DirectoryError> {
+        let state = self.state();
+        let found = state.media.get(&node);
+        Ok(found
+            .filter(|(known, _)| known == secret)
+            .map(|(_, boot)| boot.clone()))
     }
 
     async fn lease(&self, request: &LeaseRequest) -> Result<Option<Ipv4Addr>, DirectoryError> {

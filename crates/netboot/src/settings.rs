@@ -119,6 +119,10 @@ pub struct LoaderSettings {
     pub efi_x64: Option<String>,
     /// For EFI on arm64; Debian's package for x86 has none.
     pub efi_arm64: Option<String>,
+    /// What a BIOS starts from virtual media: ISOLINUX or an El Torito image of GRUB.
+    pub isolinux: PathBuf,
+    /// The part of ISOLINUX that it loads; GRUB needs none.
+    pub ldlinux: PathBuf,
 }
 
 impl Default for LoaderSettings {
@@ -128,6 +132,8 @@ impl Default for LoaderSettings {
             bios: Some("undionly.kpxe".to_owned()),
             efi_x64: Some("snponly.efi".to_owned()),
             efi_arm64: None,
+            isolinux: "/usr/lib/ISOLINUX/isolinux.bin".into(),
+            ldlinux: "/usr/lib/syslinux/modules/bios/ldlinux.c32".into(),
         }
     }
 }
@@ -294,6 +300,8 @@ impl Settings {
                 bios: Some(config.pxe.ipxe_bootfile_name.clone()),
                 efi_x64: Some(config.pxe.uefi_ipxe_bootfile_name.clone()),
                 efi_arm64: None,
+                isolinux: config.default.isolinux_bin.clone(),
+                ldlinux: config.default.ldlinux_c32.clone(),
             },
             templates_dir: netboot.templates_dir.clone(),
         };

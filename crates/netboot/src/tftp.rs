@@ -32,6 +32,7 @@ impl FileSource for TftpFiles {
                 }
                 match found.content {
                     Content::Text(text) => Ok(Box::new(BytesFile::new(text))),
+                    Content::Media(_) => Err(OpenError::NotFound),
                     Content::File(file) => match DiskFile::new(file) {
                         Ok(file) => Ok(Box::new(file)),
                         Err(error) => Err(OpenError::Failed(format!(

@@ -289,6 +289,7 @@ pub fn environment(config: &Config) -> Environment {
         .collect();
     let images = config.clone();
     let rescue = config.clone();
+    let loaders = config.clone();
     Environment {
         bmcs: Bmcs::new(timing(config), suites),
         redfish: RedfishBmcs::new(redfish(config)),
@@ -314,6 +315,8 @@ pub fn environment(config: &Config) -> Environment {
             let (kernel, ramdisk) = rescue.rescue_images(arch);
             (kernel.map(str::to_owned), ramdisk.map(str::to_owned))
         }),
+        bootloader: Arc::new(move |arch| loaders.bootloader(arch).map(str::to_owned)),
+        media_url: config.media_url(),
         file_url_allowed_paths: config.conductor.file_url_allowed_paths.clone(),
         kernel_append_params: config.pxe.kernel_append_params.clone(),
     }

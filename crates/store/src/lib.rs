@@ -45,6 +45,7 @@ mod volume_target;
 mod writer;
 
 pub use allocation::{AllocationFilter, AllocationRetry, Backfill};
+pub use boot::{MEDIA_BOOTLOADER, MediaSecret};
 pub use error::StoreError;
 pub use figures::Figures;
 pub use outbox::{Announcement, Message, MessageKind, OutboxSettings, ReceiverRow};

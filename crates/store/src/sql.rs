@@ -166,7 +166,7 @@ columns! {
     OperationStatus, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
     SignalKind, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
     TimelineSource, Text, |v| v.as_str().to_owned(), |v| Self::ALL.into_iter().find(|s| s.as_str() == v);
-    BootKind, Text, |v| v.as_str().to_owned(), |v| [Self::Ramdisk, Self::Local].into_iter().find(|s| s.as_str() == v);
+    BootKind, Text, |v| v.as_str().to_owned(), |v| [Self::Ramdisk, Self::VirtualMedia, Self::Local].into_iter().find(|s| s.as_str() == v);
     std::net::Ipv4Addr, Int, |v| i64::from(u32::from(*v)), |v| u32::try_from(v).ok().map(Self::from);
 }
 

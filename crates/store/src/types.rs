@@ -503,6 +503,8 @@ impl std::fmt::Debug for RpcAddress {
 pub enum BootKind {
     /// The deploy ramdisk, for cleaning, deploying and inspecting.
     Ramdisk,
+    /// The same from virtual media: nothing over the network but the image itself.
+    VirtualMedia,
     /// The node's own disk.
     Local,
 }
@@ -512,6 +514,7 @@ impl BootKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ramdisk => "ramdisk",
+            Self::VirtualMedia => "vmedia",
             Self::Local => "local",
         }
     }

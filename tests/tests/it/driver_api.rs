@@ -32,7 +32,6 @@ const MISSING: &[(K, &str, &str)] = &[
     (K::Boot, "http-ipxe", "issue 8"),
     (K::Boot, "idrac-redfish-virtual-media", "issue 8"),
     (K::Boot, "redfish-https", "issue 8"),
-    (K::Boot, "redfish-virtual-media", "issue 8"),
     (K::Console, "fake-graphical", "later: graphical consoles"),
     (K::Console, "ipmitool-socat", "issue 6"),
     (K::Console, "redfish-graphical", "later: graphical consoles"),

@@ -10,6 +10,7 @@ mod bad_image;
 mod bad_input;
 mod crash;
 mod driver_api;
+mod firmware;
 mod flows;
 mod harness;
 mod interventions;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bessemer_model::{Event, Fault, Node, NodeHealthFault, ProvisionState};
 use bessemer_store::TimelineSource;
 
-use super::ramdisk::{AbandonRamdisk, PowerOff, PowerOn, PrepareRamdisk, WaitAgent};
+use super::ramdisk::{AbandonRamdisk, PowerOff, PowerOn, PrepareRamdisk, WaitAgent, end_boot};
 use super::run_steps::{CollectSteps, RunSteps};
 use super::{Flow, OnFailure};
 use crate::context::Context;
@@ -130,9 +130,7 @@ impl Phase for Done {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
-            return Err(crate::error_text::store(&error));
-        }
+        end_boot(cx).await?;
         cx.set(|node| {
             node.clean_step.clear();
             node.last_error = None;

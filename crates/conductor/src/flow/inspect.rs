@@ -5,7 +5,7 @@ use bessemer_model::{Event, Fault, LOOKUP_ADDRESSES, MacAddress, Node, Object, P
 use bessemer_store::{Page, PortFilter, SignalKind, StoreError, TimelineSource};
 use serde_json::{Value, json};
 
-use super::ramdisk::{AbandonRamdisk, PowerOff, PowerOn, PrepareRamdisk, wait_boot};
+use super::ramdisk::{AbandonRamdisk, PowerOff, PowerOn, PrepareRamdisk, end_boot, wait_boot};
 use super::{Flow, OnFailure};
 use crate::context::Context;
 use crate::error_text;
@@ -167,9 +167,7 @@ impl Phase for Done {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
-            return Err(error_text::store(&error));
-        }
+        end_boot(cx).await?;
         cx.internal(LOOKUP_ADDRESSES, None);
         cx.set(|node| node.last_error = None);
         cx.leave_wait()?;

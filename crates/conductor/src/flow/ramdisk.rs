@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bessemer_drivers::{BootParams, Persistence, RamdiskKind};
+use bessemer_drivers::{BootParams, BootPlan, MediaPlan, Persistence, RamdiskKind};
 use bessemer_model::notification::Status;
 use bessemer_model::provision::StateKind;
-use bessemer_model::{Event, Fault, FaultKind, NodeHealthFault, PowerState, Timestamp};
-use bessemer_store::{BootKind, BootRow, TimelineSource};
+use bessemer_model::{Class, Event, Fault, FaultKind, NodeHealthFault, PowerState, Timestamp};
+use bessemer_store::{BootKind, BootRow, MEDIA_BOOTLOADER, TimelineSource};
+use serde_json::Value;
 
 use super::child_steps::{children_power, parent_power};
 use super::run_steps::agent_timeout;
@@ -125,7 +126,7 @@ pub async fn reset(cx: &mut Context) -> Result<(), Fault> {
 fn power_expired(cx: &Context, wanted: PowerState) -> Fault {
     Fault::new(
         FaultKind::Hardware,
-        bessemer_model::Class::Never,
+        Class::Never,
         format!(
             "Node {} did not reach {wanted} within {} s although its BMC accepted the command; check the node's console and its BMC's event log.",
             cx.node.label(),
@@ -230,6 +231,9 @@ impl Phase for PrepareRamdisk {
         let Some(plan) = hardware.boot.ramdisk(&env, &cx.node, &params)? else {
             return Ok(Outcome::Done);
         };
+        if let Some(media) = plan.media.clone() {
+            return insert_media(cx, plan, media).await;
+        }
         set_boot(
             cx,
             BootRow {
@@ -245,6 +249,114 @@ impl Phase for PrepareRamdisk {
         set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
         Ok(Outcome::Done)
     }
+}
+
+/// The virtual CD in place of the network: a row for whoever serves the image, the image inserted, the boot device.
+async fn insert_media(
+    cx: &mut Context,
+    plan: BootPlan,
+    media: MediaPlan,
+) -> Result<Outcome, Fault> {
+    let url = match media {
+        MediaPlan::Ready { url } => url,
+        MediaPlan::Made {
+            base_url,
+            bootloader,
+        } => {
+            // The BMC reads the image as soon as it is inserted, so what belongs in is stored before.
+            if cx.internal_text(MEDIA_BOOTLOADER) != bootloader.as_deref() {
+                cx.internal(MEDIA_BOOTLOADER, bootloader.map(Value::from));
+                return Ok(Outcome::Next(PrepareRamdisk.name()));
+            }
+            let secret = cx.shared.store.get_media_secret(cx.node.id).await;
+            let secret = secret.map_err(|e| crate::error_text::store(&e))?;
+            let secret = secret.ok_or_else(|| {
+                Fault::internal(format!(
+                    "the operation of node {} has no token for its agent",
+                    cx.node.label()
+                ))
+            })?;
+            format!("{base_url}/{}", secret.path())
+        }
+    };
+    let made = |value: String| (!value.is_empty()).then_some(value);
+    set_boot(
+        cx,
+        BootRow {
+            node: cx.node.id,
+            kind: BootKind::VirtualMedia,
+            kernel: made(plan.kernel),
+            ramdisk: made(plan.ramdisk),
+            kernel_params: plan.kernel_params,
+            updated_at: Timestamp::now(),
+        },
+    )
+    .await?;
+    let hardware = cx.hardware()?;
+    cx.guard()?;
+    let env = cx.shared.environment.clone();
+    hardware
+        .management
+        .attach_virtual_media(&env, &cx.node, plan.boot_device, &url)
+        .await
+        // a BMC may say what it was told, and the address is a secret
+        .map_err(|fault| Fault {
+            text: fault.text.replace(&url, "the image"),
+            ..fault
+        })?;
+    cx.note(TimelineSource::Bmc, "virtual CD inserted");
+    set_boot_device(cx, plan.boot_device, Persistence::Once).await?;
+    Ok(Outcome::Done)
+}
+
+/// Nothing boots the node's ramdisk any more: the virtual CD is ejected, and the boot row is gone. A BMC that does not eject
+/// keeps nobody from it: what it holds is an address at which there is nothing any more.
+///
+/// # Errors
+/// The store's.
+pub async fn end_boot(cx: &mut Context) -> Result<(), Fault> {
+    eject_media(cx).await?;
+    let cleared = cx.shared.store.clear_boot(cx.node.id).await;
+    cleared.map_err(|e| crate::error_text::store(&e))
+}
+
+/// Tries of an ejection beyond the first.
+const EJECT_TRIES: u32 = 4;
+
+async fn eject_media(cx: &mut Context) -> Result<(), Fault> {
+    let row = cx.shared.store.get_boot(cx.node.id).await;
+    let row = row.map_err(|e| crate::error_text::store(&e))?;
+    if row.is_none_or(|row| row.kind != BootKind::VirtualMedia) {
+        return Ok(());
+    }
+    cx.internal(MEDIA_BOOTLOADER, None);
+    let hardware = cx.hardware()?;
+    cx.guard()?;
+    let env = cx.shared.environment.clone();
+    let device = ["cdrom".to_owned()];
+    let node = cx.node.clone();
+    let ejected = async {
+        let mut tries = 0;
+        loop {
+            let once = hardware
+                .management
+                .detach_virtual_media(&env, &node, &device);
+            match once.await {
+                Err(fault) if fault.class != Class::Never && tries < EJECT_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(LOOK).await;
+                }
+                other => return other,
+            }
+        }
+    };
+    let said = match tokio::time::timeout(ABANDON_POWER, ejected).await {
+        Ok(Ok(())) => "virtual CD ejected".to_owned(),
+        Ok(Err(fault)) => format!("the virtual CD was not ejected: {fault}"),
+        Err(_) => "the virtual CD was not ejected: the BMC did not answer".to_owned(),
+    };
+    cx.note(TimelineSource::Bmc, said);
+    Ok(())
 }
 
 /// Sets the boot device for one more boot of the ramdisk.
@@ -306,6 +418,7 @@ pub fn boot_params(cx: &Context) -> BootParams {
 
 /// The node's own disk from now on: nothing over the network, and the BMC's boot device.
 pub async fn set_local_boot(cx: &mut Context) -> Result<(), Fault> {
+    eject_media(cx).await?;
     set_boot_device(cx, "disk", Persistence::Persistent).await?;
     let row = BootRow {
         node: cx.node.id,
@@ -453,7 +566,7 @@ async fn boot_was_seen(cx: &Context) -> Result<bool, Fault> {
 /// the failed state. A BMC that does not answer does not keep the node from it.
 pub struct AbandonRamdisk;
 
-/// The BMC gets this long in the clean-up.
+/// A BMC gets this long in a clean-up.
 const ABANDON_POWER: Duration = Duration::from_secs(20);
 
 #[async_trait]
@@ -471,9 +584,7 @@ impl Phase for AbandonRamdisk {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
-            return Err(crate::error_text::store(&error));
-        }
+        end_boot(cx).await?;
         let settings = &cx.shared.settings;
         let off = match cx.operation.flow.as_str() {
             "deploy" => settings.power_off_after_deploy_failure,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bessemer_model::{Event, Fault};
 
-use super::ramdisk::{Abandon, PowerOff};
+use super::ramdisk::{Abandon, PowerOff, end_boot};
 use super::{Flow, OnFailure};
 use crate::context::Context;
 use crate::outcome::{Look, Outcome, Phase};
@@ -61,9 +61,7 @@ impl Phase for TearDown {
     }
 
     async fn act(&self, cx: &mut Context) -> Result<Outcome, Fault> {
-        if let Err(error) = cx.shared.store.clear_boot(cx.node.id).await {
-            return Err(crate::error_text::store(&error));
-        }
+        end_boot(cx).await?;
         cx.set(|node| {
             node.instance_info.clear();
             node.instance_uuid = None;

@@ -420,6 +420,7 @@ impl BootInterface for Board {
             ramdisk: "http://192.0.2.1/initrd".into(),
             kernel_params: String::new(),
             boot_device: "pxe",
+            media: None,
         }))
     }
 }

@@ -71,6 +71,8 @@ fn environment() -> Environment {
         rescue_images: Arc::new(none),
         file_url_allowed_paths: Vec::new(),
         kernel_append_params: String::new(),
+        bootloader: Arc::new(|_| None),
+        media_url: String::new(),
     }
 }
 

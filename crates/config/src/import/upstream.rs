@@ -231,11 +231,6 @@ pub const ABSENT: &[(&str, &str, &str)] = &[
         "tftp_master_path",
         "images are not stored by the conductor",
     ),
-    (
-        "deploy",
-        "http_url",
-        "boot files are served by this program at my_ip and [netboot] http_port",
-    ),
 ];
 
 /// Sections that are not here as a whole.

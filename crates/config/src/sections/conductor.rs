@@ -143,6 +143,12 @@ section! {
         /// `deploy_ramdisk` by `cpu_arch` of the node.
         deploy_ramdisk_by_arch: BTreeMap<String, String> = BTreeMap::new(),
         #[reader("drivers")]
+        /// EFI system partition with the boot loader of images for virtual media, `file:///`. A node's `driver_info` goes first. Not set: such images boot BIOS machines only.
+        bootloader: Option<String> = None,
+        #[reader("drivers")]
+        /// `bootloader` by `cpu_arch` of the node.
+        bootloader_by_arch: BTreeMap<String, String> = BTreeMap::new(),
+        #[reader("drivers")]
         /// Kernel of the rescue ramdisk. A node's `driver_info` goes first.
         rescue_kernel: Option<String> = None,
         #[reader("drivers")]
@@ -187,6 +193,12 @@ section! {
 section! {
     /// Deploying and cleaning.
     Deploy = "deploy" {
+        #[reader("drivers")]
+        /// URL of the HTTP boot service as nodes and BMCs reach it. Not set: `http://` my_ip `:` netboot.http_port.
+        http_url: Option<String> = None,
+        #[reader("drivers")]
+        /// The same as BMCs reach it, for images for virtual media. Not set: http_url.
+        external_http_url: Option<String> = None,
         #[reader("netboot")]
         /// Directory served to nodes over HTTP. Not set: `http` below state_path.
         http_root: Option<PathBuf> = None,

@@ -57,6 +57,12 @@ section! {
         #[reader("api")]
         /// `mode` of a new port group that names none: a mode of Linux' bonding driver.
         default_portgroup_mode: String = "active-backup".into(),
+        #[reader("netboot")]
+        /// What a BIOS starts from images for virtual media: ISOLINUX (Debian: package isolinux) or an El Torito image of GRUB. When it is not there, such images boot UEFI machines only.
+        isolinux_bin: PathBuf = "/usr/lib/ISOLINUX/isolinux.bin".into(),
+        #[reader("netboot")]
+        /// The part of ISOLINUX that it loads (Debian: package syslinux-common); GRUB needs none.
+        ldlinux_c32: PathBuf = "/usr/lib/syslinux/modules/bios/ldlinux.c32".into(),
         #[reader("drivers")]
         /// Hardware types that nodes may use.
         enabled_hardware_types: Vec<String> = list(&["ipmi", "redfish"]),

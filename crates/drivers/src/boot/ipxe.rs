@@ -111,7 +111,7 @@ pub(super) fn images(
 
 /// Whether a URL that a client gave may be served: a file only below the allowed directories. What could
 /// hide the way there (`..`, percent signs) is refused, since files of the controller are at stake.
-fn may_read(url: &str, allowed: &[String]) -> bool {
+pub(super) fn may_read(url: &str, allowed: &[String]) -> bool {
     let Some(path) = url.strip_prefix("file://") else {
         return true;
     };
@@ -158,6 +158,7 @@ pub(super) fn plan(env: &Environment, node: &Node, params: &BootParams) -> Resul
         ramdisk,
         kernel_params: line,
         boot_device: "pxe",
+        media: None,
     })
 }
 

@@ -3,3 +3,4 @@
 pub mod fake;
 pub mod ipxe;
 pub mod pxe;
+pub mod redfish_virtual_media;

@@ -9,7 +9,7 @@ pub const REDFISH: HardwareType = HardwareType {
     description: "Servers whose BMC speaks Redfish",
     interfaces: &[
         (K::Bios, &["redfish", "no-bios"]),
-        (K::Boot, common::BOOT),
+        (K::Boot, &["ipxe", "pxe", "redfish-virtual-media"]),
         (K::Console, common::CONSOLE),
         (K::Deploy, common::DEPLOY),
         (K::Firmware, &["redfish", "no-firmware"]),

@@ -22,6 +22,15 @@ impl RamdiskKind {
             Self::Rescue => ("rescue_kernel", "rescue_ramdisk"),
         }
     }
+
+    /// Name of an image of both in `driver_info`.
+    #[must_use]
+    pub fn iso(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy_iso",
+            Self::Rescue => "rescue_iso",
+        }
+    }
 }
 
 /// What the flow wants the ramdisk to know.
@@ -42,6 +51,22 @@ pub struct BootPlan {
     pub kernel_params: String,
     /// Boot device to set at the BMC.
     pub boot_device: &'static str,
+    /// For virtual media: nothing is served over the network but an image.
+    pub media: Option<MediaPlan>,
+}
+
+/// The image for a BMC's virtual CD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaPlan {
+    /// Made of kernel, ramdisk and parameters of the plan.
+    Made {
+        /// Where BMCs reach the HTTP boot service, without a slash at the end.
+        base_url: String,
+        /// An EFI system partition with the boot loader, `file:///path`.
+        bootloader: Option<String>,
+    },
+    /// One that somebody made and published.
+    Ready { url: String },
 }
 
 /// Prepares boots. Pure: the device calls that follow from the plan are the management interface's.

@@ -24,7 +24,7 @@ pub use base::{
     unsupported_by,
 };
 pub use bios::BiosInterface;
-pub use boot::{BootInterface, BootParams, BootPlan, RamdiskKind};
+pub use boot::{BootInterface, BootParams, BootPlan, MediaPlan, RamdiskKind};
 pub use console::ConsoleInterface;
 pub use deploy::DeployInterface;
 pub use firmware::FirmwareInterface;
@@ -61,6 +61,10 @@ pub struct Environment {
     pub deploy_images: DeployImages,
     /// The same of `[conductor] rescue_kernel` and `rescue_ramdisk`.
     pub rescue_images: DeployImages,
+    /// `[conductor] bootloader` for an architecture: the EFI system partition of images for virtual media.
+    pub bootloader: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// `[deploy] external_http_url` or its default: where BMCs fetch images for virtual media.
+    pub media_url: String,
     /// `[conductor] file_url_allowed_paths`: where `file://` URLs of `driver_info` may point.
     pub file_url_allowed_paths: Vec<String>,
     /// `[pxe] kernel_append_params`.

@@ -28,6 +28,8 @@ fn environment() -> Environment {
         rescue_images: Arc::new(|_| (None, None)),
         file_url_allowed_paths: Vec::new(),
         kernel_append_params: String::new(),
+        bootloader: Arc::new(|_| None),
+        media_url: String::new(),
     }
 }
 

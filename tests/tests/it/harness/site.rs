@@ -67,10 +67,16 @@ impl Site {
             ("loaders/snponly.efi", 900),
             ("ramdisk/kernel", 3000),
             ("ramdisk/initramfs", 5000),
+            ("media/isolinux.bin", 3000),
+            ("media/esp.img", 4096),
         ] {
             let path = directory.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, vec![0x42; bytes]).unwrap();
+            let mut contents = vec![0x42; bytes];
+            if bytes == 4096 {
+                contents[510..512].copy_from_slice(&[0x55, 0xaa]);
+            }
+            std::fs::write(path, contents).unwrap();
         }
         let images = Images::start(directory.path().join("images"), address(number, 2)).await;
         Self {
@@ -141,7 +147,9 @@ impl Site {
         config.netboot.http_port = HTTP_PORT;
         config.netboot.loader_dir = self.path("loaders");
         config.dhcp.network = vec![self.network()];
+        config.default.isolinux_bin = self.path("media/isolinux.bin");
         let c = &mut config.conductor;
+        c.bootloader = Some(format!("file://{}", self.path("media/esp.img").display()));
         c.deploy_kernel = Some(format!("file://{}", self.path("ramdisk/kernel").display()));
         c.deploy_ramdisk = Some(format!(
             "file://{}",
@@ -172,6 +180,10 @@ impl Site {
                         self.path(&format!("state-{name}")).display()
                     ),
                     "auth_strategy = \"noauth\"".into(),
+                    format!(
+                        "isolinux_bin = \"{}\"",
+                        self.path("media/isolinux.bin").display()
+                    ),
                     "enabled_hardware_types = [\"ipmi\", \"redfish\", \"fake-hardware\"]".into(),
                 ],
             ),
@@ -201,6 +213,10 @@ impl Site {
                     format!(
                         "deploy_ramdisk = \"file://{}\"",
                         self.path("ramdisk/initramfs").display()
+                    ),
+                    format!(
+                        "bootloader = \"file://{}\"",
+                        self.path("media/esp.img").display()
                     ),
                     "heartbeat_interval = 1".into(),
                     "sync_power_state_interval = 0".into(),
