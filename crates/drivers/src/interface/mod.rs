@@ -44,6 +44,9 @@ use crate::{Bmcs, RedfishBmcs};
 /// Kernel and ramdisk of an architecture.
 pub type DeployImages = Arc<dyn Fn(&str) -> (Option<String>, Option<String>) + Send + Sync>;
 
+/// EFI system partition of an architecture's images for virtual media.
+pub type Bootloader = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What every interface implementation may use; one per process.
 #[derive(Clone)]
 pub struct Environment {
@@ -62,7 +65,7 @@ pub struct Environment {
     /// The same of `[conductor] rescue_kernel` and `rescue_ramdisk`.
     pub rescue_images: DeployImages,
     /// `[conductor] bootloader` for an architecture: the EFI system partition of images for virtual media.
-    pub bootloader: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub bootloader: Bootloader,
     /// `[deploy] external_http_url` or its default: where BMCs fetch images for virtual media.
     pub media_url: String,
     /// `[conductor] file_url_allowed_paths`: where `file://` URLs of `driver_info` may point.
