@@ -4,7 +4,7 @@ use crate::completion::CompletionCode;
 use crate::wire::{Malformed, Reader};
 
 /// Slave address of the BMC.
-const BMC: u8 = 0x20;
+pub(crate) const BMC: u8 = 0x20;
 /// Software id of remote console software.
 pub(crate) const CONSOLE: u8 = 0x81;
 

@@ -3,6 +3,7 @@
 //! Only sensors with an analogue reading and thresholds: those of full records (type 1) that are linear, or linearised by one of
 //! the functions that the specification knows.
 
+use crate::message::BMC;
 use crate::wire::{Malformed, Reader};
 
 /// Command numbers of the storage network function.
@@ -87,7 +88,8 @@ fn signed(value: u32, bits: u32) -> i32 {
 }
 
 impl Sensor {
-    /// From a whole record; `None` for records of other kinds, sensors without a number, and what is malformed.
+    /// From a whole record; `None` for records of other kinds, sensors without a number or of other controllers than the BMC,
+    /// and what is malformed.
     #[must_use]
     pub fn from_record(record: &[u8]) -> Option<Self> {
         Self::parse(record).ok().flatten()
@@ -100,8 +102,8 @@ impl Sensor {
             return Ok(None);
         }
         let [
-            _owner,
-            _lun,
+            owner,
+            lun,
             number,
             entity,
             instance,
@@ -119,6 +121,10 @@ impl Sensor {
         let [above, below, _, _, _] = reader.array()?;
         let [name_type] = reader.array()?;
         let name = reader.take(usize::from(name_type & 0x1f))?;
+        // A satellite controller's sensor has a number of that controller: asked of the BMC, it would be another sensor.
+        if owner != BMC || lun & 3 != 0 {
+            return Ok(None);
+        }
         if event != THRESHOLD {
             return Ok(None);
         }
@@ -343,6 +349,15 @@ mod tests {
         assert_eq!(Reading::parse(&[60, 0xe0, 0]), Ok(Reading::Unavailable));
         assert_eq!(Reading::parse(&[60, 0x00, 0]), Ok(Reading::Disabled));
         assert!(Reading::parse(&[60]).is_err());
+    }
+
+    #[test]
+    fn sensors_of_other_controllers_are_left_out() {
+        for (at, value) in [(5, 0x2c), (6, 0x01)] {
+            let mut record = record();
+            record[at] = value;
+            assert_eq!(Sensor::parse(&record).unwrap(), None);
+        }
     }
 
     #[test]
