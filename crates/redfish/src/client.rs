@@ -23,6 +23,8 @@ const AT_ONCE: usize = 4;
 /// Pages of a collection, and members of it, that are read.
 const MAX_PAGES: usize = 200;
 const MAX_MEMBERS: usize = 10_000;
+/// Sessions that one request is tried with.
+const SESSIONS: usize = 3;
 /// Redirections of one request.
 const MAX_REDIRECTS: usize = 3;
 /// Longest time that a BMC's `Retry-After` is waited for here; longer ones are the caller's.
@@ -390,7 +392,8 @@ impl Client {
         Ok(values)
     }
 
-    /// With the account; a session that the BMC has dropped is made anew, once.
+    /// With the account; a session that the BMC has dropped is made anew. That it let the user in shows that the password
+    /// is right, so a session that is dropped again is no refusal of the account.
     pub(crate) async fn authorized(
         &self,
         method: &Method,
@@ -398,24 +401,23 @@ impl Client {
         body: Option<&Value>,
         etag: Option<&str>,
     ) -> Result<Raw, Error> {
-        let credentials = self.credentials().await?;
-        let raw = self
-            .repeated(method, path, body, etag, &credentials)
-            .await?;
-        if raw.status != 401 {
-            return Ok(raw);
+        for _ in 0..SESSIONS {
+            let credentials = self.credentials().await?;
+            let raw = self
+                .repeated(method, path, body, etag, &credentials)
+                .await?;
+            if raw.status != 401 {
+                return Ok(raw);
+            }
+            if !self.forget(&credentials).await {
+                return Err(self.not_let_in());
+            }
         }
-        if !self.forget(&credentials).await {
-            return Err(self.not_let_in());
-        }
-        let credentials = self.credentials().await?;
-        let raw = self
-            .repeated(method, path, body, etag, &credentials)
-            .await?;
-        if raw.status == 401 {
-            return Err(self.not_let_in());
-        }
-        Ok(raw)
+        Err(Error::SessionsEnded {
+            address: self.0.shown.clone(),
+            user: self.0.target.username.clone(),
+            times: SESSIONS,
+        })
     }
 
     pub(crate) fn not_let_in(&self) -> Error {

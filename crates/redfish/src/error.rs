@@ -46,6 +46,15 @@ pub enum Error {
         "BMC {address} did not let user '{user}' in; check user name and password, and that the account is neither locked nor without the right to log in"
     )]
     AuthenticationFailed { address: String, user: String },
+    /// It let the user in, and ended each new session before its first request.
+    #[error(
+        "BMC {address} let user '{user}' in and ended the session at once, {times} times in a row; it may be restarting, or have no room for sessions (`redfish_auth_type` \"basic\" works without any)"
+    )]
+    SessionsEnded {
+        address: String,
+        user: String,
+        times: usize,
+    },
     /// The BMC's own refusal. `ids` are the message ids of its answer, without their registry's version.
     #[error("BMC {address} refused to {operation}: HTTP {status}, {why}")]
     Refused {
@@ -80,7 +89,9 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } => Class::RetryLater,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::SessionsEnded { .. } => {
+                Class::RetryLater
+            }
             Self::Refused { status, ids, .. } => match status {
                 408 | 425 | 429 | 500 | 502..=599 => Class::RetryLater,
                 // A board in its power-on self-test says so and takes the change a moment later.

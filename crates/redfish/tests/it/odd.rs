@@ -60,8 +60,13 @@ async fn sessions_are_reused_renewed_and_closed() {
         if asked.path == ROOT {
             return Reply::json(200, root());
         }
-        // the second request with the first token finds the session gone
-        let dropped = asked.path.ends_with("/Late") && asked.token.as_deref() == Some("token-1");
+        // these find the session gone
+        let dropped = match asked.path.rsplit('/').next() {
+            Some("Late") => asked.token.as_deref() == Some("token-1"),
+            Some("Later") => matches!(asked.token.as_deref(), Some("token-3" | "token-4")),
+            Some("Never") => true,
+            _ => false,
+        };
         if asked.token.is_none() || dropped {
             return Reply::json(401, json!({"error": {"message": "NoValidSession"}}));
         }
@@ -86,6 +91,13 @@ async fn sessions_are_reused_renewed_and_closed() {
     );
     client.get("/redfish/v1/A").await.unwrap();
     assert_eq!(logins.load(Ordering::SeqCst), 3);
+    // dropped twice in a row is chance, and says nothing against the password
+    let later = client.get("/redfish/v1/Later").await.unwrap();
+    assert_eq!(later.text(&["Token"]), Some("token-5"));
+    let error = client.get("/redfish/v1/Never").await.unwrap_err();
+    assert!(matches!(error, Error::SessionsEnded { .. }), "{error}");
+    assert_eq!(error.class(), Class::RetryLater);
+    assert_eq!(logins.load(Ordering::SeqCst), 7);
 
     // a wrong password is offered once, and not again in another form
     let mut stranger = target(&board.address);
