@@ -201,9 +201,7 @@ pub(crate) fn another_line(version: i64) -> StoreError {
 pub(crate) async fn require_present(connection: &mut Connection) -> Result<(), Failure> {
     let applied = crate::admin::schema::applied(connection).await?;
     let known = crate::admin::schema::migrations(connection.is_postgres());
-    if let Some(unknown) = applied.iter().find(|v| known.iter().all(|k| k.0 != **v)) {
-        return Err(newer(*unknown).into());
-    }
+    crate::admin::schema::refuse_newer(&applied, known)?;
     if let Some(missing) = known.iter().find(|k| !applied.contains(&k.0)) {
         return Err(StoreError::Schema(format!(
             "the database has schema version {}, and this program's is {}: run `bessemer db upgrade` first (after \

@@ -139,7 +139,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// The migrator's own table, as sqlx makes it.
+/// The migrator's own table, as sqlx makes it. It may be there and empty, of a program that was killed before its first migration.
 pub(crate) fn migrations_table(postgres: bool) -> String {
     let (time, bytes) = if postgres {
         ("TIMESTAMPTZ NOT NULL DEFAULT now()", "BYTEA")
@@ -147,7 +147,7 @@ pub(crate) fn migrations_table(postgres: bool) -> String {
         ("TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP", "BLOB")
     };
     format!(
-        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+        "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
          installed_on {time}, success BOOLEAN NOT NULL, checksum {bytes} NOT NULL, \
          execution_time BIGINT NOT NULL)"
     )
@@ -172,22 +172,19 @@ pub(crate) async fn upgrade_sqlite(connection: &mut Connection) -> Result<(), St
     }
 }
 
+/// Refuses a schema with migrations that this program does not know.
+pub(crate) fn refuse_newer(applied: &[i64], known: &[Row]) -> Result<(), StoreError> {
+    match applied.iter().find(|v| known.iter().all(|k| k.0 != **v)) {
+        Some(unknown) => Err(newer(*unknown)),
+        None => Ok(()),
+    }
+}
+
 async fn apply_missing(connection: &mut Connection) -> Result<(), Failure> {
     let applied = applied(connection).await?;
-    if let Some(unknown) = applied
-        .iter()
-        .find(|version| SQLITE_MIGRATIONS.iter().all(|row| row.0 != **version))
-    {
-        return Err(newer(*unknown).into());
-    }
+    refuse_newer(&applied, SQLITE_MIGRATIONS)?;
     if applied.is_empty() {
-        // also when a program was killed between this table and the first migration
-        let table = migrations_table(false);
-        run(
-            connection,
-            table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1),
-        )
-        .await?;
+        run(connection, migrations_table(false)).await?;
     }
     for row in SQLITE_MIGRATIONS {
         if !applied.contains(&row.0) {
