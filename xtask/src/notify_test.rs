@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cache::Cache;
 use crate::process::{self, Daemon, command, wait_for};
+use crate::setup::{Purpose, setup};
 
 const OSLO_MESSAGING: &str = "18.3.1";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -265,6 +266,7 @@ fn heard(out: &Path) -> Result<Heard> {
 
 /// Runs it all and says what was heard.
 pub fn run() -> Result<()> {
+    setup(Purpose::Notifications)?;
     let cache = Cache::open()?;
     let dir = tempfile::tempdir()?;
     let python = bessemer_peers::venv(
@@ -276,6 +278,7 @@ pub fn run() -> Result<()> {
     let mut build = std::process::Command::new(env!("CARGO"));
     build.current_dir(crate::build::workspace()).args([
         "build",
+        "--locked",
         "--quiet",
         "--package",
         "bessemer-server",

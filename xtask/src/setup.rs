@@ -73,11 +73,15 @@ const TESTS: &[(Need, &str)] = &[
     (Program("curl"), "curl"),
     (Program("sfdisk"), "fdisk"),
     (Python("venv"), "python3-venv"),
-    // of `notify-test`
+];
+
+/// Not of `make test`: the package starts a broker of its own that listens.
+const NOTIFICATIONS: &[(Need, &str)] = &[
     (
         File("/usr/lib/rabbitmq/bin/rabbitmq-server"),
         "rabbitmq-server",
     ),
+    (Python("venv"), "python3-venv"),
 ];
 
 const DEMO: &[(Need, &str)] = &[
@@ -91,6 +95,7 @@ pub enum Purpose {
     Build,
     Demo,
     Test,
+    Notifications,
     All,
 }
 
@@ -100,7 +105,8 @@ impl Purpose {
             Purpose::Build => &[BUILD],
             Purpose::Demo => &[BUILD, TESTBED, DEMO],
             Purpose::Test => &[BUILD, TESTBED, TESTS],
-            Purpose::All => &[BUILD, TESTBED, TESTS, DEMO],
+            Purpose::Notifications => &[BUILD, NOTIFICATIONS],
+            Purpose::All => &[BUILD, TESTBED, TESTS, NOTIFICATIONS, DEMO],
         };
         lists.iter().flat_map(|list| list.iter()).collect()
     }
@@ -150,7 +156,7 @@ pub fn setup(purpose: Purpose) -> Result<()> {
             );
         }
     }
-    if purpose != Purpose::Build {
+    if !matches!(purpose, Purpose::Build | Purpose::Notifications) {
         open_tun()?;
     }
     Ok(())
