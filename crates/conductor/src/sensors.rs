@@ -78,7 +78,7 @@ async fn round(shared: &Arc<Shared>) -> Result<(), StoreError> {
         if !payload.is_empty() {
             let message = json!({
                 "message_id": uuid::Uuid::new_v4(),
-                "timestamp": timestamp(),
+                "timestamp": Timestamp::now().without_zone('T'),
                 "hostname": shared.settings.host,
                 "event_type": "ironic.metrics.update",
                 "payload": payload,
@@ -147,7 +147,7 @@ async fn sample(shared: &Shared, node: &Node) {
         "message_id": uuid::Uuid::new_v4(),
         "instance_uuid": node.instance_uuid,
         "node_uuid": node.id,
-        "timestamp": timestamp(),
+        "timestamp": Timestamp::now().without_zone('T'),
         "node_name": node.name,
         "event_type": format!("{event}.update"),
         "payload": payload,
@@ -155,17 +155,6 @@ async fn sample(shared: &Shared, node: &Node) {
     if let Err(error) = shared.store.add_sample(&event, message).await {
         tracing::warn!(node = %node.id, %error, "a sample of sensors could not be stored");
     }
-}
-
-/// `2026-11-25T14:10:33.744694`: as Python writes a time without a zone.
-fn timestamp() -> String {
-    let now = Timestamp::now();
-    let text = now.to_string();
-    format!(
-        "{}.{:06}",
-        text.get(..19).unwrap_or(&text),
-        now.0.rem_euclid(1_000_000)
-    )
 }
 
 /// The kinds of sensors that are wanted.

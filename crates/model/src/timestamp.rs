@@ -118,6 +118,19 @@ fn append_digits(value: u32, width: u32, out: &mut Vec<u8>) {
     }
 }
 
+impl Timestamp {
+    /// `2026-11-25T14:10:33.744694`: as Python writes a time without a zone, with `between` for what stands between date and
+    /// time.
+    #[must_use]
+    pub fn without_zone(self, between: char) -> String {
+        let text = self.to_string();
+        let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
+        let time = rest.get(..8).unwrap_or(rest);
+        let micros = self.0.rem_euclid(1_000_000);
+        format!("{date}{between}{time}.{micros:06}")
+    }
+}
+
 /// See [`Timestamp::append_to`].
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +157,14 @@ impl<'de> Deserialize<'de> for Timestamp {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn times_are_python_s() {
+        let check = |at, want| assert_eq!(Timestamp(at).without_zone(' '), want);
+        check(1_795_614_006_123_456, "2026-11-25 13:40:06.123456");
+        check(1_795_614_006_000_000, "2026-11-25 13:40:06.000000");
+        check(1_795_614_006_000_070, "2026-11-25 13:40:06.000070");
+    }
 
     #[test]
     fn shown_and_read_back() {

@@ -170,8 +170,17 @@ impl Webhook {
             .body(body)
             .send()
             .await
-            // without the URL, whose query may be secret
-            .map_err(|error| Undelivered::Refused(text(&error.without_url())))?;
+            .map_err(|error| {
+                let away = error.is_connect();
+                // without the URL, whose query may be secret
+                let text = text(&error.without_url());
+                // nobody has seen this message, so there is nothing against it
+                if away {
+                    Undelivered::Away(text)
+                } else {
+                    Undelivered::Refused(text)
+                }
+            })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());

@@ -51,6 +51,11 @@ pub fn outbox(config: &Config) -> anyhow::Result<Option<Arc<OutboxSettings>>> {
     }
     for url in &config.notifications.webhook_urls {
         let (_, name) = webhook::name(url).context("[notifications] webhook_urls")?;
+        anyhow::ensure!(
+            !receivers.contains(&name),
+            "[notifications] webhook_urls names \"{name}\" twice; receivers are told apart by what stands before a query, so let \
+             their paths differ"
+        );
         receivers.push(name);
     }
     if receivers.is_empty() {

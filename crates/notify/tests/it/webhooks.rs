@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use bessemer_model::notification::Level;
 use bessemer_notify::webhook::{Secrets, Webhook};
-use bessemer_notify::{Limits, Receiver, Sender};
+use bessemer_notify::{Limits, Receiver, Sender, Undelivered};
 use bessemer_store::testing::on_both;
 use bessemer_store::{OutboxSettings, Settings, Store};
 use secrecy::SecretString;
@@ -216,6 +216,23 @@ async fn dead_letters_are_replayed() {
         store.close().await;
     })
     .await;
+}
+
+/// A receiver that nobody reaches has refused nothing: its messages wait.
+#[tokio::test]
+async fn a_receiver_that_is_away_makes_no_dead_letters() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", closed.local_addr().unwrap());
+    drop(closed);
+    let away = receiver(&url, 1);
+    let database = bessemer_store::testing::sqlite();
+    let store = store(database.settings.clone(), &[&away]).await;
+    samples(&store, 0..1).await;
+    let messages = store.waiting_messages(away.name(), 1).await.unwrap();
+    let (done, why) = away.deliver(&messages).await;
+    assert_eq!(done, 0);
+    assert!(matches!(why, Some(Undelivered::Away(_))), "{why:?}");
+    store.close().await;
 }
 
 /// Two senders: each message goes out once, in order, by one of them; the other takes over.
